@@ -1,0 +1,70 @@
+"""Who wrote a log, and whether that process is still there."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+HEARTBEAT = 10.0
+"""How often, in seconds, a writer touches its record, for readers on other hosts."""
+
+_SILENCE = 6 * HEARTBEAT  # after which a writer on another host is taken for dead
+
+
+class Process(msgspec.Struct, frozen=True):
+    """One process, told apart from a later one of the same number.
+
+    Attributes:
+        started: when the kernel started it, in clock ticks since boot; 0 where that can't be known.
+    """
+
+    host: str
+    boot_id: str
+    pid: int
+    started: int
+
+    @classmethod
+    def current(cls) -> Process:
+        """This one."""
+        pid = os.getpid()
+        return cls(host=socket.gethostname(), boot_id=_boot_id(), pid=pid, started=_started(pid))
+
+
+def alive(process: Process, record: Path) -> bool:
+    """Whether the process still runs; on another host, whether it touched `record` lately."""
+    if process.host != socket.gethostname():
+        try:
+            return time.time() - record.stat().st_mtime < _SILENCE
+        except FileNotFoundError:
+            return False
+    if process.boot_id != _boot_id():
+        return False
+    try:
+        os.kill(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it exists, and belongs to somebody else
+    return process.started == _started(process.pid)
+
+
+@cache
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> int:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    fields = stat.rpartition(")")[2].split()
+    return -1 if fields[0] in "ZX" else int(fields[19])

@@ -1,0 +1,261 @@
+"""The reading side of a log: frames in order, from a position, beside a live writer or after its death.
+
+It reads with `pread`, so a file that is truncated or on a failing disk is an error to handle, not a signal.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from tracelet.journal.segment import (
+    FRAME,
+    FRAME_SIZE,
+    HEADER_SIZE,
+    SEALED,
+    SPARE,
+    Header,
+    frame_crc,
+    read_header,
+    segment_numbers,
+    segment_path,
+    unpack_header,
+)
+
+_CHUNK = 1 << 18
+_unpack = FRAME.unpack_from
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True):
+    """Where a reader stands in a log: before the frame `sequence`, at `offset` of a segment."""
+
+    segment: int = 0
+    offset: int = HEADER_SIZE
+    sequence: int = 0
+
+
+class Frames(msgspec.Struct):
+    """What one `read` found.
+
+    Attributes:
+        sequences, words, payloads: one entry per frame.
+        damaged: how many events before, between or behind these frames are gone for good.
+        position: behind them.
+    """
+
+    sequences: list[int]
+    words: list[int]
+    payloads: list[bytes]
+    damaged: int
+    position: Position
+
+
+class LogReader:
+    """Reads one log. Close it after use, or use it as a context manager.
+
+    Args:
+        directory: the log's; it need not exist yet.
+        position: as an earlier reader of this log left it.
+    """
+
+    def __init__(self, directory: Path, position: Position = Position()) -> None:
+        self._directory = directory
+        self._segment = position.segment
+        self._offset = position.offset
+        self._sequence = position.sequence
+        self._fd = -1
+        self._buffer = b""
+        self._base = 0
+
+    def __enter__(self) -> LogReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._buffer = -1, b""
+
+    @property
+    def position(self) -> Position:
+        """Behind the last frame that was read."""
+        return Position(self._segment, self._offset, self._sequence)
+
+    def read(self, events: int, size: int, *, final: bool) -> Frames:
+        """The next frames: at most `events` of them and, but for a single larger one, at most `size` bytes.
+
+        Args:
+            final: the writer is known to be finished or dead, from before this call. Only then is a bad frame at the
+                end of an unsealed segment damage; else it is one that is being written.
+
+        Returns:
+            Nothing if there is nothing new; with `final`, that is the end of the log.
+
+        Raises:
+            OSError: the files can't be read.
+        """
+        found = Frames([], [], [], 0, self.position)
+        while not self._parse(found, events, size) and self._go_on(found, final):
+            pass
+        found.position = self.position
+        return found
+
+    def _parse(self, found: Frames, events: int, size: int) -> bool:
+        """Take whole frames from the buffer until it ends or a bad one comes (False), or there is enough (True)."""
+        buffer, base = self._buffer, self._base
+        offset, first = self._offset - base, self._sequence
+        sequence, end = first, len(buffer)
+        words, payloads = found.words, found.payloads
+        room, room_bytes = events - len(payloads), size - sum(map(len, payloads))
+        while room > 0 and offset + FRAME_SIZE <= end:
+            crc, length, word, number = _unpack(buffer, offset)
+            stop = offset + FRAME_SIZE + length
+            if number != sequence or stop > end or not length:
+                break
+            payload = buffer[offset + FRAME_SIZE : stop]
+            if frame_crc(payload, word, number) != crc:
+                break
+            room_bytes -= length
+            if room_bytes < 0 and payloads:
+                room = 0
+                break
+            words.append(word)
+            payloads.append(payload)
+            sequence += 1
+            room -= 1
+            offset = (stop + 7) & -8
+        found.sequences.extend(range(first, sequence))
+        self._offset, self._sequence = offset + base, sequence
+        return room <= 0
+
+    def _go_on(self, found: Frames, final: bool) -> bool:
+        """Have more to parse: more bytes, the next segment, or what lies behind damage. False if there is nothing."""
+        if self._fd < 0 and not self._open():
+            return self._next_segment(found)
+        header = self._header()
+        if self._refill():
+            return True
+        if header is not None and header.state == SEALED:
+            if self._offset >= header.end:
+                return self._next_segment(found)
+            return self._resynchronise(found, header.end) or self._next_segment(found)
+        if final or self._follower() is not None:
+            return self._resynchronise(found, None) or self._next_segment(found)
+        return False
+
+    def _open(self) -> bool:
+        try:
+            self._fd = os.open(segment_path(self._directory, self._segment), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        self._buffer, self._base = b"", self._offset
+        return True
+
+    def _header(self) -> Header | None:
+        return unpack_header(os.pread(self._fd, HEADER_SIZE, 0))
+
+    def _refill(self) -> bool:
+        """Read anew from the position; True if there is a whole frame there."""
+        buffer = os.pread(self._fd, _CHUNK, self._offset)
+        if len(buffer) < FRAME_SIZE:
+            return False
+        crc, length, word, number = _unpack(buffer)
+        if number != self._sequence or not length:
+            return False
+        if length + FRAME_SIZE > len(buffer):
+            if self._offset + FRAME_SIZE + length > os.fstat(self._fd).st_size:
+                return False
+            buffer = os.pread(self._fd, FRAME_SIZE + length, self._offset)
+        payload = buffer[FRAME_SIZE : FRAME_SIZE + length]
+        if len(payload) != length or frame_crc(payload, word, number) != crc:
+            return False
+        self._buffer, self._base = buffer, self._offset
+        return True
+
+    def _follower(self) -> tuple[int, Header] | None:
+        """The next segment in use, if there is one."""
+        for number in segment_numbers(self._directory):
+            if number > self._segment:
+                header = read_header(segment_path(self._directory, number))
+                if header is not None and header.state != SPARE:
+                    return number, header
+        return None
+
+    def _next_segment(self, found: Frames) -> bool:
+        header = self._header() if self._fd >= 0 else None
+        follower = self._follower()
+        if follower is None:
+            if header is not None and header.state == SEALED:
+                self._skip_to(header.next, found)
+            return False
+        self.close()
+        number, following = follower
+        self._skip_to(following.first, found)
+        self._segment, self._offset, self._base = number, HEADER_SIZE, HEADER_SIZE
+        return self._open()
+
+    def _skip_to(self, sequence: int, found: Frames) -> None:
+        """Count what can't be read before that sequence number."""
+        if sequence > self._sequence:
+            found.damaged += sequence - self._sequence
+            self._sequence = sequence
+
+    def _resynchronise(self, found: Frames, end: int | None) -> bool:
+        """Find the next whole frame behind damage, up to `end` (None: the file's)."""
+        data = os.pread(self._fd, (end or os.fstat(self._fd).st_size) - self._offset, self._offset)
+        most = self._sequence + len(data) // FRAME_SIZE
+        for offset in range(0, len(data.rstrip(b"\0")), 8):
+            if offset + FRAME_SIZE > len(data):
+                break
+            crc, length, word, number = _unpack(data, offset)
+            if not self._sequence <= number <= most or not 0 < length <= len(data) - offset - FRAME_SIZE:
+                continue
+            payload = data[offset + FRAME_SIZE : offset + FRAME_SIZE + length]
+            if frame_crc(payload, word, number) == crc:
+                self._skip_to(number, found)
+                self._offset += offset
+                self._buffer, self._base = data[offset:], self._offset
+                return True
+        self._offset += len(data)
+        self._buffer, self._base = b"", self._offset
+        return False
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """How many events a log holds.
+
+    Attributes:
+        recorded: how many frames its writer wrote, damaged ones included.
+        lost: how many events its writer could not record.
+    """
+
+    recorded: int = 0
+    lost: int = 0
+
+
+def tally(directory: Path, *, final: bool) -> Tally:
+    """Count a log's events: at once where it was sealed, else by reading its last segment.
+
+    Args:
+        final: the writer is known to be finished or dead.
+    """
+    recorded = lost = 0
+    for number in reversed(segment_numbers(directory)):
+        header = read_header(segment_path(directory, number))
+        if header is None or header.state == SPARE:
+            continue
+        lost = header.lost
+        if header.state == SEALED:
+            recorded = header.next
+            break
+        with LogReader(directory, Position(number, HEADER_SIZE, header.first)) as reader:
+            while reader.read(10_000, 1 << 24, final=final).sequences:
+                pass
+            recorded = reader.position.sequence
+        break
+    return Tally(recorded, lost)

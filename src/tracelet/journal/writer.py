@@ -1,0 +1,299 @@
+"""The writing side of a log: one lane's events of one writer process, appended to mapped segments.
+
+`LogWriter.append` is the one place that every event passes. It makes no system call, takes no lock and survives
+SIGKILL: the page cache belongs to the kernel.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from tracelet.journal.segment import (
+    ACTIVE,
+    FRAME,
+    FRAME_SIZE,
+    HEADER_SIZE,
+    LOST,
+    RECORD,
+    SEALED,
+    SPARE,
+    Segment,
+    pack_count,
+    pack_record,
+    read_header,
+    segment_numbers,
+    segment_path,
+)
+
+FIRST_SIZE = 1 << 20
+LARGEST_SIZE = 1 << 24
+RESERVE = 4096
+"""Bytes at the end of a segment that only an event which must not be lost may use, when no new segment can be had."""
+
+_RETRY_SPACE = 1.0  # seconds between two attempts to get a segment from a full disk
+
+_NOWHERE: Any = memoryview(b"")  # in place of the map of a log that takes nothing any more
+
+_pack = FRAME.pack
+
+
+class LogWriter:
+    """Appends frames to a log. Safe to use from threads and from signal handlers, also ones that raise.
+
+    Args:
+        directory: the log's own, created here.
+        first_size, largest_size: of segments, in bytes; each is twice the one before, up to the largest.
+        on_rotate: called, rarely and on the caller's path, when a spare segment was used up.
+
+    Raises:
+        OSError: the directory or its first segment can't be created.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_current",
+        "_directory",
+        "_first",
+        "_full_until",
+        "_largest_size",
+        "_limit",
+        "_lock",
+        "_lost",
+        "_map",
+        "_on_rotate",
+        "_retired",
+        "_sequence",
+        "_spare",
+        "_synced",
+        "_tail",
+        "loss_reason",
+    )
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        first_size: int = FIRST_SIZE,
+        largest_size: int = LARGEST_SIZE,
+        on_rotate: Callable[[], object] = bool,
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        self._largest_size = largest_size
+        self._on_rotate = on_rotate
+        self._lock = threading.RLock()
+        self._spare: Segment | None = None
+        self._retired: list[Segment] = []
+        self._lost = 0
+        self._full_until = 0.0
+        self._synced = 0
+        self.loss_reason: str | None = None
+        """Why events are being lost right now; None if they are not."""
+        self._current = Segment(directory, 0, first_size)
+        self._map: mmap.mmap = self._current.map
+        self._first = 0
+        self._map[RECORD] = pack_record(ACTIVE, 0)
+        self._tail = HEADER_SIZE
+        self._limit = first_size - RESERVE
+        self._sequence = 0
+
+    @property
+    def emitted(self) -> int:
+        """How many events were said to this log, the lost ones included."""
+        return self._sequence + self._lost
+
+    @property
+    def lost(self) -> int:
+        """How many events could not be recorded; see `loss_reason`."""
+        return self._lost
+
+    @property
+    def sequence(self) -> int:
+        """The number that the next frame gets."""
+        return self._sequence
+
+    @property
+    def closed(self) -> bool:
+        """Whether the log was sealed or given up."""
+        return self._limit < 0
+
+    def append(self, word: int, payload: bytes, *, vital: bool = False) -> bool:
+        """Record one event; True once it is in the journal, False if it is lost (and counted) or the log is closed.
+
+        Args:
+            word: kind and flags, see `codec`.
+            payload: the encoded event.
+            vital: may use the reserve of a segment that can't be followed by another.
+        """
+        size = FRAME_SIZE + len(payload)
+        while True:
+            sequence = self._sequence
+            room = self._map
+            start = self._tail
+            stop = start + size
+            if stop > self._limit:
+                if self._make_room(size, vital):
+                    continue
+                return False
+            crc = crc32(payload, (word << 16 ^ sequence) & 0xFFFFFFFF)
+            frame = _pack(crc, size - FRAME_SIZE, word, sequence) + payload
+            place = slice(start, stop)
+            end = (stop + 7) & -8
+            following = sequence + 1
+            # Up to the last store CPython runs no other Python code: there is no call, no allocation of a container,
+            # no loop and no `with` at which it would switch threads, run a signal handler or collect garbage. So
+            # either nothing was appended since the numbers above were read, and all three stores happen, or none does.
+            if self._sequence == sequence and self._map is room:
+                room[place] = frame
+                self._tail = end
+                self._sequence = following
+                return True
+
+    def append_locked(self, word: int, payload: bytes, *, vital: bool = False) -> bool:
+        """`append` for interpreters without a GIL."""
+        with self._lock:
+            return self.append(word, payload, vital=vital)
+
+    def appender(self) -> Callable[[int, bytes], bool]:
+        """`append`, in the form that this interpreter needs."""
+        gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+        return self.append if gil else self.append_locked
+
+    def _make_room(self, size: int, vital: bool) -> bool:
+        """Switch to a segment with room for `size` bytes; False if there is none, after counting the loss."""
+        with self._lock:
+            old, sequence, tail = self._current, self._sequence, self._tail
+            if self._limit < 0:
+                if self.loss_reason is not None:
+                    self._lost += 1
+                return False
+            if tail + size <= self._limit:
+                return True  # another thread, or a signal handler, made room
+            fresh = self._take_spare(old, size)
+            if fresh is None:
+                if vital and tail + size <= old.size and self._limit < old.size:
+                    self._limit = old.size
+                    return True
+                self._lost += 1
+                self._map[LOST] = pack_count(self._lost)
+                return False
+            sealed = pack_record(SEALED, self._first, tail, sequence)
+            active = pack_record(ACTIVE, sequence)
+            lost = pack_count(self._lost)
+            fresh_map, limit = fresh.map, fresh.size - RESERVE
+            fresh_map[LOST] = lost
+            # As in `append`: all of these stores, or none.
+            if self._sequence == sequence and self._current is old:
+                old.map[RECORD] = sealed
+                fresh_map[RECORD] = active
+                self._first = sequence
+                self._current = fresh
+                self._map = fresh_map
+                self._tail = HEADER_SIZE
+                self._limit = limit
+            else:
+                self._spare = fresh  # something was appended meanwhile: look again
+                return True
+            self._retired.append(old)
+            self.loss_reason = None
+        self._on_rotate()
+        return True
+
+    def _take_spare(self, old: Segment, size: int) -> Segment | None:
+        spare, self._spare = self._spare, None
+        if spare is not None and (spare.number <= old.number or spare.size < size + HEADER_SIZE + RESERVE):
+            spare.discard()
+            spare = None
+        return spare or self._create(old, size)
+
+    def _create(self, old: Segment, size: int = 0) -> Segment | None:
+        if time.monotonic() < self._full_until:
+            return None
+        wanted = max(min(old.size * 2, self._largest_size), (size + HEADER_SIZE + RESERVE + 4095) & -4096)
+        for number in itertools.count(old.number + 1):
+            try:
+                return Segment(self._directory, number, wanted)
+            except FileExistsError:
+                continue  # left by a signal handler that came between creating a segment and using it
+            except OSError as error:
+                self._full_until = time.monotonic() + _RETRY_SPACE
+                self.loss_reason = error.strerror or str(error)
+                return None
+        raise AssertionError("unreachable")
+
+    # What the keeper thread does, off the caller's path.
+
+    def prepare(self) -> None:
+        """Have the next segment ready."""
+        with self._lock:
+            if self._spare is None and self._limit >= 0 and self.loss_reason is None:
+                self._spare = self._create(self._current)
+
+    def sync(self) -> None:
+        """Make what was appended so far survive a loss of power. Raises OSError if the disk can't."""
+        with self._lock:
+            retired, self._retired = self._retired, []
+            sequence = self._sequence
+            current = None if self._limit < 0 or sequence == self._synced else os.dup(self._current.fd)
+        for segment in retired:
+            os.fdatasync(segment.fd)
+            segment.close()
+        if current is not None:
+            try:
+                os.fdatasync(current)
+            finally:
+                os.close(current)
+        self._synced = sequence
+
+    # How a log ends.
+
+    def seal(self) -> None:
+        """Say in the journal that nothing will follow, and give back the space that is not used. Idempotent."""
+        with self._lock:
+            while self._limit >= 0:
+                current, sequence, tail = self._current, self._sequence, self._tail
+                sealed = pack_record(SEALED, self._first, tail, sequence)
+                if self._sequence == sequence and self._current is current:
+                    current.map[RECORD] = sealed
+                    self._map = _NOWHERE
+                    self._limit = -1
+                    self._discard_spares()
+                    try:
+                        self.sync()
+                        os.fdatasync(current.fd)
+                    finally:
+                        current.close((tail + 4095) & -4096)
+
+    def give_up(self, reason: str) -> None:
+        """Record nothing more, and count what is said from now on as lost: the directory is gone."""
+        with self._lock:
+            self.loss_reason = reason
+            self._map = _NOWHERE
+            self._limit = -1
+
+    def detach(self) -> None:
+        """Forget the log in a forked child: it belongs to the parent."""
+        self._lock = threading.RLock()  # the parent's may be held by a thread that does not exist here
+        self._map = _NOWHERE
+        self._limit = -1
+        self._spare = None
+        self._retired = []
+
+    def _discard_spares(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.discard()
+        for number in segment_numbers(self._directory):
+            path = segment_path(self._directory, number)
+            header = read_header(path)
+            if header is not None and header.state == SPARE:
+                path.unlink(missing_ok=True)

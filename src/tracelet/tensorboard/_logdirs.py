@@ -1,0 +1,61 @@
+"""Several log directories in one run: the context that tells their points apart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from tracelet.run import Run
+
+Context: TypeAlias = Mapping[str, str]
+
+
+class LogDirs:
+    """The log directories of one run, in the order in which their first points came.
+
+    Events that are out can't change, and a directory must not change its name half-way through a run. So the first
+    directory has no context, ever. When a second one comes, the directory that both have in common is settled, and
+    from then on each has its path relative to that one: `{"logdir": "val"}` beside a first `runs/1/train`, `"."` for
+    the common directory itself, `"../2"` for one that lies outside.
+    """
+
+    def __init__(self) -> None:
+        self._contexts: dict[Any, Context | None] = {}
+        self._first: str | None = None
+        self._base: str | None = None
+        self._lock = Lock()
+
+    def context(self, log_dir: Any) -> Context | None:
+        """The context of points from a log directory (a string or path; None: a writer without one)."""
+        try:
+            return self._contexts[log_dir]
+        except KeyError:
+            with self._lock:
+                return self._contexts.setdefault(log_dir, self._assign(log_dir))
+
+    def _assign(self, log_dir: Any) -> Context | None:
+        if log_dir is None:
+            return None
+        path = os.path.abspath(os.fspath(log_dir))
+        if self._first is None:
+            self._first = path
+        if path == self._first:
+            return None
+        if self._base is None:
+            self._base = os.path.commonpath([self._first, path])
+        return {"logdir": os.path.relpath(path, self._base)}
+
+
+_runs: WeakKeyDictionary[Run, LogDirs] = WeakKeyDictionary()
+
+
+def context_of(run: Run, log_dir: Any) -> Context | None:
+    """What tells points of this log directory from those of the run's other ones; None for the run's first."""
+    log_dirs = _runs.get(run)
+    if log_dirs is None:
+        log_dirs = _runs.setdefault(run, LogDirs())
+    return log_dirs.context(log_dir)

@@ -1,0 +1,419 @@
+"""The journal between a writer and a reader: crashes, threads, signal handlers, damage, full disks."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tracelet.journal import Frames, LogReader, LogWriter, Position, tally
+from tracelet.journal.segment import FRAME_SIZE, HEADER_SIZE, segment_numbers, segment_path
+
+WORD = 3
+
+
+def payloads(frames: Frames) -> list[int]:
+    return [int(payload) for payload in frames.payloads]
+
+
+def read_all(directory: Path, *, final: bool = True, at_once: int = 1000) -> Frames:
+    everything = Frames([], [], [], 0, Position())
+    with LogReader(directory) as reader:
+        while True:
+            frames = reader.read(at_once, 1 << 20, final=final)
+            everything.sequences += frames.sequences
+            everything.words += frames.words
+            everything.payloads += frames.payloads
+            everything.damaged += frames.damaged
+            everything.position = frames.position
+            if not frames.sequences:
+                return everything
+
+
+def append(writer: LogWriter, *numbers: int) -> None:
+    for number in numbers:
+        assert writer.append(WORD, b"%d" % number)
+
+
+def test_what_is_appended_is_read_in_order(tmp_path: Path) -> None:
+    """A reader gets every frame once, in order, through many segments, also in small portions."""
+    writer = LogWriter(tmp_path, first_size=8192, largest_size=32768)
+    append(writer, *range(20_000))
+    writer.seal()
+    frames = read_all(tmp_path, final=False, at_once=7)
+    assert payloads(frames) == list(range(20_000)) == frames.sequences
+    assert set(frames.words) == {WORD}
+    assert frames.damaged == 0
+    assert len(segment_numbers(tmp_path)) > 10
+
+
+def test_a_reader_goes_on_from_a_position(tmp_path: Path) -> None:
+    """A reader that starts at an earlier reader's position gets exactly what that one did not."""
+    writer = LogWriter(tmp_path, first_size=8192)
+    append(writer, *range(500))
+    with LogReader(tmp_path) as reader:
+        position = reader.read(123, 1 << 20, final=False).position
+    append(writer, *range(500, 1000))
+    with LogReader(tmp_path, position) as reader:
+        assert payloads(reader.read(10_000, 1 << 20, final=False)) == list(range(123, 1000))
+    writer.seal()
+
+
+def test_a_read_is_bounded_in_bytes(tmp_path: Path) -> None:
+    """One read returns no more bytes than asked for, but at least one frame, however large it is."""
+    writer = LogWriter(tmp_path)
+    for size in (10, 3_000_000, 10, 10):
+        writer.append(WORD, b"x" * size)
+    with LogReader(tmp_path) as reader:
+        sizes = [[len(p) for p in reader.read(100, 20, final=False).payloads] for _ in range(4)]
+    assert sizes == [[10], [3_000_000], [10, 10], []]
+    writer.seal()
+
+
+def test_a_live_log_is_read_while_it_is_written(tmp_path: Path) -> None:
+    """A reader beside a live writer sees each frame once and never a part of one."""
+    writer = LogWriter(tmp_path, first_size=8192)
+    count = 30_000
+    thread = threading.Thread(target=append, args=(writer, *range(count)))
+    found: list[int] = []
+    with LogReader(tmp_path) as reader:
+        thread.start()
+        while len(found) < count:
+            found += payloads(reader.read(1000, 1 << 20, final=False))
+    thread.join()
+    assert found == list(range(count))
+    writer.seal()
+
+
+def test_a_sealed_log_gives_back_what_it_did_not_use(tmp_path: Path) -> None:
+    """After sealing there is no spare segment, and the last one is as long as its content, rounded to a page."""
+    writer = LogWriter(tmp_path)
+    append(writer, 1, 2, 3)
+    writer.prepare()
+    assert len(segment_numbers(tmp_path)) == 2
+    writer.seal()
+    assert segment_numbers(tmp_path) == [0]
+    assert segment_path(tmp_path, 0).stat().st_size == 4096
+    assert not writer.append(WORD, b"4")
+    assert payloads(read_all(tmp_path)) == [1, 2, 3]
+
+
+CHILD = """
+import sys, os
+from pathlib import Path
+from tracelet.journal import LogWriter
+writer = LogWriter(Path(sys.argv[1]), first_size=int(sys.argv[2]))
+for number in range(1_000_000_000):
+    writer.append(3, b"%d" % number)
+    if number % 100 == 0:
+        os.write(1, b"%d\\n" % number)
+"""
+
+
+@pytest.mark.parametrize("first_size", [8192, 1 << 20])
+def test_sigkill_loses_nothing_that_was_appended(tmp_path: Path, first_size: int) -> None:
+    """After SIGKILL at any moment the log holds every frame whose append had returned, and no torn one."""
+    for attempt in range(5):
+        directory = tmp_path / str(attempt)
+        process = subprocess.Popen([sys.executable, "-c", CHILD, directory, str(first_size)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(random.randint(1, 200))]
+        process.kill()
+        said += process.stdout.readlines()
+        process.wait()
+        process.stdout.close()
+        acknowledged = max(int(line) for line in said if line.endswith(b"\n"))
+        frames = read_all(directory)
+        assert payloads(frames) == list(range(len(frames.payloads)))
+        assert len(frames.payloads) > acknowledged
+        assert frames.damaged == 0
+        assert tally(directory, final=True).recorded == len(frames.payloads)
+
+
+@pytest.fixture
+def frantic_switching() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("frantic_switching")
+@pytest.mark.parametrize("method", ["append", "append_locked"])
+def test_threads_lose_nothing(tmp_path: Path, method: str) -> None:
+    """Eight threads that append at once, switched as often as can be, lose no frame and no order of their own."""
+    writer = LogWriter(tmp_path, first_size=8192, largest_size=65536)
+    each = 8_000
+
+    def work(thread: int) -> None:
+        add: Callable[[int, bytes], bool] = getattr(writer, method)
+        for number in range(each):
+            assert add(WORD, b"%d" % (thread * each + number))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        writer.prepare()
+    writer.seal()
+    frames = read_all(tmp_path)
+    assert sorted(payloads(frames)) == list(range(8 * each))
+    assert frames.damaged == 0
+    for number in range(8):
+        own = [value for value in payloads(frames) if value // each == number]
+        assert own == sorted(own)
+
+
+class Interrupted(Exception):
+    """What the signal handler of a test raises."""
+
+
+uses_alarms = pytest.mark.timeout(120, method="thread")  # the other method takes the alarm for itself
+
+
+@pytest.fixture
+def alarms() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Have a function called from a signal handler, again and again, 50 µs after the last time it returned."""
+    before = signal.getsignal(signal.SIGALRM)
+    stopped = False
+
+    def start(handler: Callable[[], None]) -> None:
+        def call(*_: object) -> None:
+            try:
+                handler()
+            finally:
+                if not stopped:
+                    signal.setitimer(signal.ITIMER_REAL, 5e-5)
+
+        signal.signal(signal.SIGALRM, call)
+        signal.setitimer(signal.ITIMER_REAL, 5e-5)
+
+    yield start
+    stopped = True
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@uses_alarms
+def test_signal_handlers_that_raise_leave_no_hole(tmp_path: Path, alarms: Callable[[Callable[[], None]], None]) -> None:
+    """A handler that raises anywhere inside append costs at most the call it hit, and no other frame."""
+    writer = LogWriter(tmp_path, first_size=8192, largest_size=16384)
+    returned: list[int] = []
+    hits = number = 0
+    armed = False
+
+    def interrupt() -> None:
+        nonlocal armed
+        if armed:
+            armed = False
+            raise Interrupted
+
+    alarms(interrupt)
+    while hits < 500:
+        try:
+            armed = True
+            while True:
+                number += 1
+                writer.append(WORD, b"%d" % number)
+                returned.append(number)
+        except Interrupted:
+            hits += 1
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    writer.seal()
+    frames = read_all(tmp_path)
+    assert frames.damaged == 0
+    assert set(returned) <= set(payloads(frames))
+    assert payloads(frames) == sorted(set(payloads(frames)))
+    assert len(frames.payloads) <= len(returned) + hits
+
+
+@uses_alarms
+def test_signal_handlers_that_log_lose_nothing(tmp_path: Path, alarms: Callable[[Callable[[], None]], None]) -> None:
+    """A handler that appends in the middle of an append, or of a change of segments, loses neither frame."""
+    writer = LogWriter(tmp_path, first_size=8192, largest_size=16384)
+    handled = 0
+
+    def log() -> None:
+        nonlocal handled
+        handled += 1
+        assert writer.append(WORD, b"%d" % -handled)
+
+    alarms(log)
+    number = 0
+    while handled < 2_000:
+        number += 1
+        assert writer.append(WORD, b"%d" % number)
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    writer.seal()
+    found = payloads(read_all(tmp_path))
+    assert sorted(found) == [*range(-handled, 0), *range(1, number + 1)]
+
+
+def damage(path: Path, offset: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+FRAME_LENGTH = 24  # of a frame with a payload of four digits, with its padding
+assert (FRAME_SIZE + 4 + 7) & -8 == FRAME_LENGTH
+
+
+def four_digit_log(directory: Path, *, sealed: bool = True, count: int = 1000) -> list[int]:
+    writer = LogWriter(directory, first_size=8192 * 2, largest_size=8192 * 2)
+    numbers = list(range(1000, 1000 + count))
+    append(writer, *numbers)
+    if sealed:
+        writer.seal()
+    return numbers
+
+
+@pytest.mark.parametrize("where", [0, 4, 8, 12, FRAME_SIZE + 1], ids=["crc", "length", "word", "sequence", "payload"])
+@pytest.mark.parametrize("sealed", [True, False])
+def test_damage_costs_what_it_covers(tmp_path: Path, where: int, sealed: bool) -> None:
+    """One flipped byte in a frame loses that frame alone, and the loss is counted."""
+    numbers = four_digit_log(tmp_path, sealed=sealed)
+    damage(segment_path(tmp_path, 0), HEADER_SIZE + 100 * FRAME_LENGTH + where, b"\xff")
+    frames = read_all(tmp_path)
+    assert payloads(frames) == numbers[:100] + numbers[101:]
+    assert frames.damaged == 1
+    assert frames.sequences[100] == 101
+
+
+def test_a_zeroed_page_costs_what_it_covers(tmp_path: Path) -> None:
+    """A page of zeros in the middle of a segment loses the frames it covers, counted, and no other."""
+    numbers = four_digit_log(tmp_path)
+    damage(segment_path(tmp_path, 0), 4096, bytes(4096))
+    frames = read_all(tmp_path)
+    first, last = (4096 - HEADER_SIZE) // FRAME_LENGTH, (8192 - HEADER_SIZE) // FRAME_LENGTH
+    assert payloads(frames) == numbers[:first] + numbers[last + 1 :]
+    assert frames.damaged == last + 1 - first
+
+
+def test_a_damaged_header_costs_nothing(tmp_path: Path) -> None:
+    """With the header of a segment overwritten, its frames are still read."""
+    numbers = four_digit_log(tmp_path)
+    assert len(segment_numbers(tmp_path)) > 1
+    damage(segment_path(tmp_path, 0), 0, b"\xff" * HEADER_SIZE)
+    frames = read_all(tmp_path)
+    assert payloads(frames) == numbers
+    assert frames.damaged == 0
+
+
+def test_a_missing_segment_is_counted(tmp_path: Path) -> None:
+    """A segment that was deleted is a counted gap; what follows is read."""
+    numbers = four_digit_log(tmp_path)
+    held = read_all(tmp_path)
+    segment_path(tmp_path, 0).unlink()
+    frames = read_all(tmp_path)
+    assert frames.damaged > 0
+    assert frames.damaged + len(frames.payloads) == len(held.payloads) == len(numbers)
+    assert payloads(frames) == numbers[frames.damaged :]
+
+
+def test_a_truncated_file_is_cut_and_counted(tmp_path: Path) -> None:
+    """A sealed segment that lost its end gives what is left and counts the rest."""
+    numbers = four_digit_log(tmp_path, count=500)
+    os.truncate(segment_path(tmp_path, 0), HEADER_SIZE + 200 * FRAME_LENGTH + 5)
+    frames = read_all(tmp_path)
+    assert payloads(frames) == numbers[:200]
+    assert frames.damaged == 300
+
+
+def test_a_torn_tail_is_waited_for_and_then_cut(tmp_path: Path) -> None:
+    """Half a frame at the end is no frame: a reader waits for a live writer, and ends there after its death."""
+    numbers = four_digit_log(tmp_path, sealed=False, count=100)
+    end = HEADER_SIZE + 100 * FRAME_LENGTH
+    whole = segment_path(tmp_path, 0).read_bytes()[end - FRAME_LENGTH : end]
+    damage(segment_path(tmp_path, 0), end, whole[: FRAME_SIZE + 2])
+    assert payloads(read_all(tmp_path, final=False)) == numbers
+    frames = read_all(tmp_path, final=True)
+    assert payloads(frames) == numbers
+    assert frames.damaged == 0
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_damage_is_accounted_for(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Whatever bytes are overwritten behind the header, found + damaged is what was written, and nothing is made up."""
+    directory = tmp_path_factory.mktemp("log")
+    count = data.draw(st.integers(1, 1200))
+    numbers = four_digit_log(directory, count=count)
+    for _ in range(data.draw(st.integers(1, 4))):
+        path = segment_path(directory, data.draw(st.sampled_from(segment_numbers(directory))))
+        offset = data.draw(st.integers(HEADER_SIZE, path.stat().st_size - 1))
+        noise = data.draw(st.binary(min_size=1, max_size=64))
+        damage(path, offset, noise[: path.stat().st_size - offset])
+    frames = read_all(directory)
+    assert [numbers[sequence] for sequence in frames.sequences] == payloads(frames)
+    assert len(frames.payloads) + frames.damaged == count
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB; needs root, or a kernel that lets users mount."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", place], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_full_disk_is_counted(small_disk: Path) -> None:
+    """When no segment can be had, appends go on returning, each loss is counted, and vital events still get in."""
+    writer = LogWriter(small_disk / "log", first_size=1 << 18)
+    accepted = sum(writer.append(WORD, b"x" * 1000) for _ in range(2000))
+    assert 500 < accepted < 1024
+    assert writer.lost == 2000 - accepted
+    assert writer.loss_reason == "No space left on device"
+    assert writer.append(2, b"the end", vital=True)
+    assert writer.emitted == 2001
+    writer.seal()
+    frames = read_all(small_disk / "log")
+    assert len(frames.payloads) == accepted + 1
+    assert frames.payloads[-1] == b"the end"
+    counted = tally(small_disk / "log", final=True)
+    assert (counted.recorded, counted.lost) == (accepted + 1, 2000 - accepted)
+
+
+def test_a_disk_that_gets_room_again_is_used(small_disk: Path, eventually: Callable[..., None]) -> None:
+    """Once there is space again, events are recorded again."""
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(700_000))
+    writer = LogWriter(small_disk / "log", first_size=1 << 16)
+    while writer.append(WORD, b"x" * 1000):
+        pass
+    ballast.unlink()
+    eventually(lambda: writer.append(WORD, b"y" * 1000))
+    assert writer.loss_reason is None
+    writer.seal()
+    assert len(read_all(small_disk / "log").payloads) == writer.emitted - writer.lost
+    assert tally(small_disk / "log", final=True).lost == writer.lost > 0
+
+
+def test_sync_makes_durable_what_was_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sync calls fdatasync for every segment that has unsynced frames, and does nothing when there are none."""
+    synced: list[int] = []
+    real = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda fd: (synced.append(os.fstat(fd).st_ino), real(fd))[1])
+    writer = LogWriter(tmp_path, first_size=8192)
+    append(writer, *range(1000))
+    writer.sync()
+    inodes = {path.stat().st_ino for path in tmp_path.glob("*.seg")}
+    assert set(synced) == inodes
+    assert len(inodes) > 1
+    synced.clear()
+    writer.sync()
+    assert synced == []
+    writer.seal()
