@@ -1,4 +1,4 @@
-"""Events to bytes and back: MessagePack, with the two things it can't say (huge integers, lone surrogates) worked round.
+"""Events to bytes and back: MessagePack, and ways round the two things it can't say (huge integers, lone surrogates).
 
 A frame's *word* is the kind of its event in the low byte and flags in the next one.
 """

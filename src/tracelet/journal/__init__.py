@@ -1,12 +1,13 @@
 """The journal: the record of a run on the local disk, and the queue between training and delivery."""
 
-from tracelet.journal.blobs import copy_in
 from tracelet.journal.cursor import Cursor, CursorRecord, LogCount, holder, read_cursor
 from tracelet.journal.directory import RunDirectory, RunRecord, log_key, new_run_id
 from tracelet.journal.reader import Frames, LogReader, Position, Tally, tally
+from tracelet.journal.recorder import DELETED, Recorder
 from tracelet.journal.writer import LogWriter
 
 __all__ = [
+    "DELETED",
     "Cursor",
     "CursorRecord",
     "Frames",
@@ -14,10 +15,10 @@ __all__ = [
     "LogReader",
     "LogWriter",
     "Position",
+    "Recorder",
     "RunDirectory",
     "RunRecord",
     "Tally",
-    "copy_in",
     "holder",
     "log_key",
     "new_run_id",

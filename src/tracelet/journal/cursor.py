@@ -33,12 +33,14 @@ class CursorRecord(msgspec.Struct):
         state: the backend's own, see `backend.State`.
         phase: how delivery is going: "starting", "running", "retrying", "paused", "hung", "failed", "closed".
         closed: the outcome that the backend was told; None until it was.
+        outcomes: how each writer ended, as the backend was told.
     """
 
     state: State | None = None
     url: str | None = None
     phase: str = "starting"
     closed: str | None = None
+    outcomes: dict[str, str] = {}
     retries: int = 0
     last_error: str | None = None
     logs: dict[str, LogCount] = {}
@@ -74,17 +76,29 @@ class Cursor:
         """The counts of one log, from nothing if it is new."""
         return self.record.logs.setdefault(key, LogCount())
 
+    def restart(self) -> None:
+        """Say that delivery begins anew, whatever became of the last attempt. Raises OSError."""
+        self.record.phase = "starting"
+        self.save()
+
+    def fail(self, reason: str) -> None:
+        """Say that delivery is not possible. Raises OSError."""
+        self.record.phase, self.record.last_error = "failed", reason
+        self.save()
+
     def release(self) -> None:
         """Let another process have it."""
         os.close(self._lock)
 
 
 def read_cursor(path: Path) -> CursorRecord:
-    """What a cursor file says; a fresh record if there is none. Raises msgspec.MsgspecError if it is damaged."""
+    """What a cursor file says; a fresh record, so that all is delivered again, if there is none or it is damaged."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=CursorRecord)
     except FileNotFoundError:
         return CursorRecord()
+    except msgspec.MsgspecError as error:
+        return CursorRecord(last_error=f"the cursor {path} was damaged ({error}): delivering from the start again")
 
 
 def holder(path: Path) -> int | None:

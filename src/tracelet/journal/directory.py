@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +108,16 @@ class RunDirectory:
         """Tell readers on other hosts that the writer lives. Raises FileNotFoundError if its directory is gone."""
         os.utime(self._writer_record(writer))
 
-    def tallies(self) -> dict[str, Tally]:
-        """How many events each log holds, by log key."""
-        result = {}
+    def tallies(self, known: Mapping[str, Tally]) -> dict[str, Tally]:
+        """How many events each log holds, by log key; those that are `known` are not counted again."""
+        result = dict(known)
         for writer in self.writers():
-            final = not self.writer_alive(writer)
+            final: bool | None = None
             for lane in Lane:
-                result[log_key(writer, lane)] = tally(self.log(writer, lane), final=final)
+                key = log_key(writer, lane)
+                if key not in result:
+                    final = not self.writer_alive(writer) if final is None else final
+                    result[key] = tally(self.log(writer, lane), final=final)
         return result
 
     def _writer_record(self, writer: str) -> Path:

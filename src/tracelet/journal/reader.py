@@ -68,6 +68,8 @@ class LogReader:
         self._fd = -1
         self._buffer = b""
         self._base = 0
+        self.sealed = False
+        """Whether the last `read` reached the end of a log that was sealed for good: nothing will follow."""
 
     def __enter__(self) -> LogReader:
         return self
@@ -192,6 +194,7 @@ class LogReader:
         if follower is None:
             if header is not None and header.state == SEALED:
                 self._skip_to(header.next, found)
+                self.sealed = True
             return False
         self.close()
         number, following = follower

@@ -191,10 +191,11 @@ class LogWriter:
             lost = pack_count(self._lost)
             fresh_map, limit = fresh.map, fresh.size - RESERVE
             fresh_map[LOST] = lost
-            # As in `append`: all of these stores, or none.
+            # As in `append`: all of these stores, or none. A reader must find the new segment in use before it finds
+            # the old one sealed, or it would take that for the end of the log.
             if self._sequence == sequence and self._current is old:
-                old.map[RECORD] = sealed
                 fresh_map[RECORD] = active
+                old.map[RECORD] = sealed
                 self._first = sequence
                 self._current = fresh
                 self._map = fresh_map
@@ -272,6 +273,14 @@ class LogWriter:
                         os.fdatasync(current.fd)
                     finally:
                         current.close((tail + 4095) & -4096)
+
+    def lose(self, reason: str) -> None:
+        """Count an event that could not be recorded for a reason outside this log."""
+        with self._lock:
+            self.loss_reason = reason
+            self._lost += 1
+            if self._limit >= 0:
+                self._map[LOST] = pack_count(self._lost)
 
     def give_up(self, reason: str) -> None:
         """Record nothing more, and count what is said from now on as lost: the directory is gone."""

@@ -28,10 +28,20 @@ Method: TypeAlias = Callable[..., Any]
 _logger = logging.getLogger("tracelet")
 
 
-class _Thread(local):
-    """Whether this thread is inside an original method, whose own calls of captured methods say nothing new."""
+class _Calls:
+    """Whether a thread is inside an original method, whose own calls of captured methods say nothing new."""
 
-    in_original = False
+    __slots__ = ("inside",)
+
+    def __init__(self) -> None:
+        self.inside = False
+
+
+class _Thread(local):
+    """Each thread's calls, as an object of their own: a second attribute of a `local` costs as much as the first."""
+
+    def __init__(self) -> None:
+        self.calls = _Calls()
 
 
 class _Patch(Struct, frozen=True):
@@ -108,17 +118,23 @@ class Capture:
 
         @wraps(original)
         def method(writer: Any, /, *args: Any, **kwargs: Any) -> Any:
-            if thread.in_original or not self._installs:
+            calls = thread.calls
+            if calls.inside or not self._installs:
                 return original(writer, *args, **kwargs)
-            thread.in_original = True
+            calls.inside = True
             try:
                 result = original(writer, *args, **kwargs)
             finally:
-                thread.in_original = False
+                calls.inside = False
             try:
                 run = runs.active_run()
                 if run is not None:
-                    convert(run, writer, context_of(run, getattr(writer, log_dir, None)), *args, **kwargs)
+                    context = context_of(run, getattr(writer, log_dir, None))
+                    if len(args) == 3 and not kwargs:  # the usual call; unpacking it by hand is quicker
+                        tag, value, step = args
+                        convert(run, writer, context, tag, value, step)
+                    else:
+                        convert(run, writer, context, *args, **kwargs)
             except RunClosed:
                 pass  # finished between the lookup and the call: as good as no run
             except Exception as error:  # noqa: BLE001  (the isolation boundary: capture never raises into training)

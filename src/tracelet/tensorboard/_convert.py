@@ -16,7 +16,7 @@ from msgspec import Struct
 from tracelet.tensorboard import _values as values
 
 if TYPE_CHECKING:
-    from tracelet.run import Run
+    from tracelet.run import AsyncRun, Run
     from tracelet.tensorboard._logdirs import Context
 
 Converter: TypeAlias = Callable[..., None]
@@ -37,7 +37,7 @@ class Flavour(Struct, frozen=True):
 
 
 def add_scalar(
-    run: Run,
+    run: Run | AsyncRun,
     writer: object,
     context: Context | None,
     /,
@@ -59,7 +59,7 @@ def add_scalar(
 
 
 def add_scalars(
-    run: Run,
+    run: Run | AsyncRun,
     writer: object,
     context: Context | None,
     /,
@@ -77,7 +77,7 @@ def add_scalars(
 
 
 def _add_scalar_x(
-    run: Run,
+    run: Run | AsyncRun,
     writer: Any,
     context: Context | None,
     /,
@@ -97,7 +97,9 @@ def _add_scalar_x(
     add_scalar(run, writer, context, tag, scalar_value, global_step, walltime)
 
 
-def _hparam_metrics(run: Run, context: Context | None, metric_dict: Mapping[str, Any], global_step: Any) -> None:
+def _hparam_metrics(
+    run: Run | AsyncRun, context: Context | None, metric_dict: Mapping[str, Any], global_step: Any
+) -> None:
     """The metrics of `add_hparams`, once and under their own names.
 
     The original adds them as scalars of a nested writer, in a log directory named after the second. Seen as such, each
@@ -109,7 +111,7 @@ def _hparam_metrics(run: Run, context: Context | None, metric_dict: Mapping[str,
 
 
 def _add_hparams(
-    run: Run,
+    run: Run | AsyncRun,
     writer: object,
     context: Context | None,
     /,
@@ -125,7 +127,7 @@ def _add_hparams(
 
 
 def _add_hparams_x(
-    run: Run,
+    run: Run | AsyncRun,
     writer: object,
     context: Context | None,
     /,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 if TYPE_CHECKING:
-    from tracelet.run import Run
+    from tracelet.run import AsyncRun, Run
 
 Context: TypeAlias = Mapping[str, str]
 
@@ -50,12 +50,21 @@ class LogDirs:
         return {"logdir": os.path.relpath(path, self._base)}
 
 
-_runs: WeakKeyDictionary[Run, LogDirs] = WeakKeyDictionary()
+_runs: WeakKeyDictionary[Run | AsyncRun, LogDirs] = WeakKeyDictionary()
+_latest: tuple[Callable[[], Run | AsyncRun | None], LogDirs] = (lambda: None, LogDirs())
 
 
-def context_of(run: Run, log_dir: Any) -> Context | None:
+def context_of(run: Run | AsyncRun, log_dir: Any) -> Context | None:
     """What tells points of this log directory from those of the run's other ones; None for the run's first."""
-    log_dirs = _runs.get(run)
-    if log_dirs is None:
-        log_dirs = _runs.setdefault(run, LogDirs())
+    latest, log_dirs = _latest  # as one tuple: another thread, with another run, may replace it at any time
+    if latest() is not run:
+        log_dirs = _remember(run)
     return log_dirs.context(log_dir)
+
+
+def _remember(run: Run | AsyncRun) -> LogDirs:
+    # A look into a WeakKeyDictionary costs as much as the rest of the lookup, so the latest answer is kept beside it.
+    global _latest
+    log_dirs = _runs.setdefault(run, LogDirs())
+    _latest = (ref(run), log_dirs)
+    return log_dirs

@@ -1,0 +1,155 @@
+"""The MLflow backend: a Tracelet run is an MLflow run, its project an experiment."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+from contextlib import suppress
+from typing import ClassVar
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+
+from tracelet.backend import Batch, Idempotency, Opened, Outcome, RunInfo, State
+from tracelet.delivery import Delivery
+from tracelet.errors import Rejected, Transient
+from tracelet.events import ArtifactLogged, Event, MetricsLogged, ParamsLogged, TagsSet, TextLogged
+from tracelet_mlflow._convert import convert
+from tracelet_mlflow._errors import AlreadyExists
+from tracelet_mlflow._export import BatchExport, Identity, require_active
+from tracelet_mlflow._names import artifact_path
+from tracelet_mlflow._options import Options as MLflowOptions
+from tracelet_mlflow._transport import Experiment, NewRun, Run, Transport, connect
+
+RUN_ID_TAG = "tracelet.run_id"
+_STATUS = {Outcome.COMPLETED: "FINISHED", Outcome.FAILED: "FAILED", Outcome.KILLED: "KILLED"}
+
+
+class MLflow:
+    """Delivers a run to an MLflow tracking server or database.
+
+    Attributes:
+        idempotency: MLflow's key of a point is (name, millisecond, step, value), so that one it has is not stored
+            again; a param of the same value is taken as it is; tags and files are replaced by their equals.
+    """
+
+    # A request holds 1,000 points at most, and a server stores one large request ten times as fast as many small ones.
+    delivery: ClassVar[Delivery] = Delivery(batch_size=1_000, linger=1.0, timeout=300.0)
+    handles: ClassVar[frozenset[type[Event]]] = frozenset(
+        {MetricsLogged, ParamsLogged, TagsSet, TextLogged, ArtifactLogged}
+    )
+    idempotency: ClassVar[Idempotency] = Idempotency.KEYED
+    Options: ClassVar[type[msgspec.Struct]] = MLflowOptions
+
+    def __init__(self, options: MLflowOptions, run: RunInfo) -> None:
+        self._options = options
+        self._info = run
+        self._transport: Transport | None = None
+        self._run: Run | None = None
+        self._uploaded: set[Identity] = set()
+        self._last_event = 0.0
+
+    async def open(self, state: State | None) -> Opened:
+        await self._let_go()
+        self._transport = transport = await connect(self._options, self._info.blocking)
+        try:
+            run = await self._find_or_create(transport, state)
+            require_active(run)
+            if run.status != "RUNNING":
+                await transport.update_run(run.run_id, "RUNNING", None)
+        except BaseException:
+            await self._let_go()
+            raise
+        self._run = run
+        return Opened(_state(run), self._link(run))
+
+    async def export(self, batch: Batch) -> None:
+        transport, run = self._opened()
+        content = convert(batch)
+        self._last_event = max(self._last_event, batch.events[-1].time)
+        export = BatchExport(transport, run, batch, self._info.blocking, self._uploaded)
+        await export.log("metrics", content.metrics)
+        await export.log("params", content.params)
+        await export.log("tags", list(content.tags.values()))
+        for upload in (*content.texts.values(), *content.artifacts):
+            await export.upload(upload)
+        export.finish()
+
+    async def close(self, outcome: Outcome) -> None:
+        transport, run = self._opened()
+        # Of a killed run, nobody knows the end but by its last event; delivery may come to it days later.
+        ended = self._last_event if outcome is Outcome.KILLED and self._last_event else time.time()
+        await transport.update_run(run.run_id, _STATUS[outcome], int(ended * 1000))
+        await self._let_go()
+
+    async def _find_or_create(self, transport: Transport, state: State | None) -> Run:
+        """The run by its MLflow id, else by its tag, since a crash may have come before the id was stored."""
+        if state is not None and (known := await transport.get_run(state["run_id"])):
+            return known
+        experiment = await self._find_experiment(transport) or await self._create_experiment(transport)
+        found = await transport.search_runs(experiment.experiment_id, RUN_ID_TAG, self._info.id)
+        if found:
+            return min(found, key=lambda run: run.lifecycle_stage != "active")
+        return await self._create(transport, experiment)
+
+    async def _create(self, transport: Transport, experiment: Experiment) -> Run:
+        tags = {
+            RUN_ID_TAG: self._info.id,
+            "mlflow.user": _user(),
+            "mlflow.source.name": self._options.source_name or "",
+            "mlflow.source.type": "LOCAL",
+        }
+        new = NewRun(experiment.experiment_id, self._info.name, int(self._info.started * 1000), tags)
+        run = await transport.create_run(new)
+        self._info.save_state(_state(run))
+        return run
+
+    async def _find_experiment(self, transport: Transport) -> Experiment | None:
+        experiment = await transport.find_experiment(self._info.project)
+        if experiment is not None and experiment.lifecycle_stage != "active":
+            raise Rejected(
+                f"the MLflow experiment {self._info.project!r} was deleted: restore it (mlflow experiments restore "
+                f"--experiment-id {experiment.experiment_id}), or choose another project"
+            )
+        return experiment
+
+    async def _create_experiment(self, transport: Transport) -> Experiment:
+        name = self._info.project
+        root = self._options.new_artifact_root
+        with suppress(AlreadyExists):  # another run of the project was faster
+            await transport.create_experiment(name, None if root is None else f"{root}/{artifact_path(name).text}")
+        experiment = await self._find_experiment(transport)
+        if experiment is None:
+            raise Transient(f"MLflow doesn't list the experiment {name!r} that was just created")
+        return experiment
+
+    def _link(self, run: Run) -> str | None:
+        """The run's page in MLflow's own interface; a database has none until somebody runs `mlflow ui` on it."""
+        if not self._options.is_http:
+            return None
+        parts = urlsplit(self._options.uri)
+        base = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        return f"{base}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+
+    def _opened(self) -> tuple[Transport, Run]:
+        assert self._transport is not None, "open comes first"
+        assert self._run is not None, "open comes first"
+        return self._transport, self._run
+
+    async def _let_go(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
+
+
+def _state(run: Run) -> State:
+    return {"run_id": run.run_id, "experiment_id": run.experiment_id}
+
+
+def _user() -> str:
+    """Who MLflow's SDK would say it is."""
+    try:
+        return os.environ.get("MLFLOW_TRACKING_USERNAME") or getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a container whose user has no name
+        return "unknown"

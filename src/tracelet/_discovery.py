@@ -1,0 +1,147 @@
+"""From a backend's name to a target for delivery: entry points, and the validation of options."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
+
+import msgspec
+
+from tracelet.backend import Backend, RunInfo
+from tracelet.delivery import Delivery
+from tracelet.errors import BrokenBackend, InvalidOptions, UnknownBackend
+
+GROUP = "tracelet.backends"
+
+OFFICIAL = {"mlflow": "tracelet-mlflow"}
+"""The distributions in this project's `plugins/`, by backend name."""
+
+_MEMBERS = ("delivery", "handles", "idempotency", "Options", "open", "export", "close")
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A backend that a run is delivered to.
+
+    Attributes:
+        name: as the user gave it; it names the cursor.
+        backend: its class, or an object that needs no options (only where delivery runs in this process).
+        options: an instance of the class's Options; None for an object.
+        delivery: the plugin's own, with the user's overrides.
+    """
+
+    name: str
+    backend: Any
+    options: msgspec.Struct | None
+    delivery: Delivery
+
+    def create(self, run: RunInfo) -> Backend:
+        """The backend for one run."""
+        if self.options is None:
+            return cast(Backend, self.backend)
+        return cast(Backend, self.backend(self.options, run))
+
+
+def installed() -> dict[str, EntryPoint]:
+    """The entry points of the installed backends, by name."""
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def find(name: str, given: Mapping[str, Any] | None = None) -> Target:
+    """The target for a backend name, or for `package.module:Class`.
+
+    Args:
+        given: the backend's options; the key "delivery" overrides fields of its `Delivery`.
+
+    Raises:
+        UnknownBackend, BrokenBackend, InvalidOptions
+    """
+    backend = _load(name)
+    given = dict(given or {})
+    overrides = given.pop("delivery", {})
+    return Target(
+        name=name,
+        backend=backend,
+        options=_convert(name, backend.Options, given),
+        delivery=override(name, backend.delivery, overrides),
+    )
+
+
+def from_object(backend: Backend, name: str | None = None) -> Target:
+    """The target for a backend object. Raises BrokenBackend if it is none."""
+    name = name or type(backend).__name__
+    _check(name, type(backend).__qualname__, backend, _MEMBERS[:3] + _MEMBERS[4:])
+    return Target(name=name, backend=backend, options=None, delivery=backend.delivery)
+
+
+def override(name: str, delivery: Delivery, changes: Mapping[str, Any]) -> Delivery:
+    """A plugin's delivery with a user's changes. Raises InvalidOptions."""
+    return cast(Delivery, _convert(name, Delivery, {**msgspec.structs.asdict(delivery), **changes}, "delivery."))
+
+
+def public_options(target: Target) -> dict[str, Any]:
+    """What may be written to disk of a target's options: no secret fields, no `user:password@` in URLs."""
+    if target.options is None:
+        return {}
+    info = msgspec.inspect.type_info(type(target.options))
+    assert isinstance(info, msgspec.inspect.StructType)
+    secret = {field.encode_name for field in info.fields if _is_secret(field.type)}
+    plain = {key: value for key, value in msgspec.to_builtins(target.options).items() if key not in secret}
+    return cast(dict[str, Any], redact(plain)) | {"delivery": msgspec.to_builtins(target.delivery)}
+
+
+def redact(value: Any) -> Any:
+    """The value with every `user:password@` taken out of its URLs."""
+    if isinstance(value, str):
+        return _CREDENTIALS.sub("", value)
+    if isinstance(value, dict):
+        return {key: redact(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [redact(item) for item in value]
+    return value
+
+
+def _load(name: str) -> type[Backend]:
+    if ":" in name:
+        point = EntryPoint(name, name, GROUP)
+        where = "a class named by its path"
+    else:
+        points = installed()
+        if name not in points:
+            raise UnknownBackend(name, list(points), OFFICIAL)
+        point = points[name]
+        where = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+    importlib.invalidate_caches()
+    try:
+        backend = point.load()
+    except (Exception, SystemExit) as error:
+        raise BrokenBackend(name, where, f"importing {point.value} raised {type(error).__name__}: {error}") from error
+    _check(name, where, backend, _MEMBERS)
+    return cast(type[Backend], backend)
+
+
+def _check(name: str, where: str, backend: object, members: tuple[str, ...]) -> None:
+    missing = [member for member in members if not hasattr(backend, member)]
+    if missing:
+        raise BrokenBackend(name, where, f"it is no backend, it has no {', '.join(map(repr, missing))}")
+
+
+def _convert(name: str, options: type[msgspec.Struct], given: Mapping[str, Any], prefix: str = "") -> msgspec.Struct:
+    allowed = options.__struct_encode_fields__
+    unknown = next((key for key in given if key not in allowed), None)
+    names = [prefix + key for key in allowed]
+    if unknown is not None:
+        raise InvalidOptions(name, f"there is no option {prefix + unknown!r}", names, prefix + unknown)
+    try:
+        return msgspec.convert(dict(given), options)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise InvalidOptions(name, str(error), names) from error
+
+
+def _is_secret(kind: msgspec.inspect.Type) -> bool:
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return any(map(_is_secret, kind.types))
+    return isinstance(kind, msgspec.inspect.Metadata) and bool((kind.extra or {}).get("secret"))

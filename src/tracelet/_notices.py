@@ -1,0 +1,14 @@
+"""What Tracelet tells the person in front of the terminal."""
+
+from __future__ import annotations
+
+import sys
+
+
+def say(message: str) -> None:
+    """Write one line to standard error; never raises, for there may be none left at exit."""
+    try:
+        sys.stderr.write(f"tracelet: {message}\n")
+        sys.stderr.flush()
+    except (AttributeError, OSError, ValueError):
+        return

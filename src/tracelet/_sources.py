@@ -1,0 +1,139 @@
+"""Where a subscription's events come from: the logs of a run's writers, each decoded into batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from tracelet.codec import REPAIRED, decode, decode_plain
+from tracelet.delivery import Delivery
+from tracelet.events import EVENT_TYPES, ArtifactLogged, Event, Kind, Lane, MetricsLogged, kind_of
+from tracelet.journal import LogReader, Position, RunDirectory, log_key
+
+
+class Portion(msgspec.Struct):
+    """What was read from one log at once, sorted by what becomes of it.
+
+    Attributes:
+        events, sequences: what the backend is to get.
+        dropped: how many it does not get, by reason.
+        delivered: how many the core dealt with itself.
+        degraded: reasons, by sequence number, known before the backend has seen the event.
+        rejected: events that can't be sent at all, with the reason.
+        outcome: of the RunFinished that ended the log, if it did.
+        position: behind all of this, but before the RunFinished.
+        full: whether there was as much as was asked for.
+    """
+
+    position: Position
+    events: list[Event] = []
+    sequences: list[int] = []
+    dropped: dict[str, int] = {}
+    delivered: int = 0
+    degraded: dict[int, str] = {}
+    rejected: list[tuple[int, Event, str]] = []
+    outcome: str | None = None
+    full: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether there was nothing at all."""
+        return not (self.sequences or self.dropped or self.delivered or self.rejected or self.outcome)
+
+    def drop(self, reason: str, count: int = 1) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+
+class Source:
+    """One log of a run, from a position on."""
+
+    def __init__(self, directory: RunDirectory, writer: str, lane: Lane, position: Position) -> None:
+        self.writer = writer
+        self.lane = lane
+        self.key = log_key(writer, lane)
+        self.ended = False
+        """Whether everything was read that there will ever be."""
+        self._directory = directory
+        self._reader = LogReader(directory.log(writer, lane), position)
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def read(self, delivery: Delivery, handled: frozenset[type[Event]], *, final: bool, now: float) -> Portion:
+        """The next events. With `final`, the log is known to be complete: reading nothing is its end.
+
+        Raises:
+            OSError: the journal can't be read.
+        """
+        frames = self._reader.read(delivery.batch_size, delivery.batch_bytes, final=final)
+        portion = Portion(frames.position, full=len(frames.sequences) >= delivery.batch_size)
+        if frames.damaged:
+            portion.drop("damaged", frames.damaged)
+        words = frozenset(kind_of(event_type) for event_type in handled)
+        oldest = now - delivery.max_lag if delivery.when_behind == "drop_oldest" else None
+        if self.lane is Lane.STREAM and oldest is None and words.issuperset(frames.words):
+            try:
+                portion.events = [decode_plain(payload) for payload in frames.payloads]
+                portion.sequences = frames.sequences
+            except msgspec.DecodeError:
+                portion.events = []
+        if len(portion.events) != len(frames.sequences):
+            for sequence, word, payload in zip(frames.sequences, frames.words, frames.payloads, strict=True):
+                self._sort(portion, words, oldest, sequence, word, payload)
+        if portion.outcome is not None or (portion.empty and (final or self._reader.sealed)):
+            self.ended = True
+        return portion
+
+    def _sort(
+        self, portion: Portion, handled: frozenset[int], oldest: float | None, sequence: int, word: int, payload: bytes
+    ) -> None:
+        kind = word & 0xFF
+        if kind == Kind.RUN_STARTED:
+            portion.delivered += 1  # `open` told the backend
+        elif kind not in EVENT_TYPES:
+            portion.drop("unknown kind")
+        elif kind not in handled and kind != Kind.RUN_FINISHED:
+            portion.drop("unsupported")
+        else:
+            try:
+                event = decode(word, payload)
+            except msgspec.DecodeError:
+                portion.drop("undecodable")
+                return
+            self._take(portion, oldest, sequence, word, event)
+
+    def _take(self, portion: Portion, oldest: float | None, sequence: int, word: int, event: Event) -> None:
+        if kind_of(type(event)) == Kind.RUN_FINISHED:
+            portion.outcome = getattr(event, "outcome", "completed")
+            portion.position = Position(portion.position.segment, portion.position.offset, sequence)
+            return
+        if oldest is not None and isinstance(event, MetricsLogged) and event.time < oldest:
+            portion.drop("behind")
+            return
+        if word & REPAIRED:
+            portion.degraded[sequence] = "a name or text had lone surrogates; they are written out"
+        if isinstance(event, ArtifactLogged):
+            problem = self._locate(event)
+            event = msgspec.structs.replace(event, path=str(self._directory.path / event.path))
+            if problem == _GONE:
+                portion.rejected.append((sequence, event, _GONE))
+                return
+            if problem is not None:
+                portion.degraded[sequence] = problem
+        portion.events.append(event)
+        portion.sequences.append(sequence)
+
+    def _locate(self, event: ArtifactLogged) -> str | None:
+        """What is wrong with an artifact's file by now; None if it is as it was when it was logged."""
+        try:
+            stat = Path(self._directory.path / event.path).stat()
+        except OSError:
+            return _GONE
+        if not event.copied and (stat.st_size, stat.st_mtime_ns) != (event.size, event.mtime_ns):
+            return _CHANGED
+        return None
+
+
+_GONE = "the file was gone when its turn came"
+_CHANGED = "the file changed between log_artifact(copy=False) and its upload"

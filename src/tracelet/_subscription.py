@@ -1,0 +1,327 @@
+"""A subscription: one backend's way through the journal of one run, from opening to closing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import anyio
+import msgspec
+
+from tracelet._blocking import LaneThreads, current_lane
+from tracelet._discovery import Target, redact
+from tracelet._retry import retrying
+from tracelet._sources import Portion, Source
+from tracelet.backend import Backend, Batch, Outcome, RunInfo, State
+from tracelet.errors import Denied, Hung, Rejected, Transient
+from tracelet.events import Event, Lane, MetricsLogged
+from tracelet.journal import Cursor, Position, RunDirectory, log_key
+
+T = TypeVar("T")
+log = logging.getLogger("tracelet.delivery")
+
+
+class Subscription:
+    """Reads a run's journal and hands it to one backend.
+
+    Args:
+        target: the backend.
+        directory: the run's.
+        cursor: held by this process.
+        follow: go on until every writer has finished or died, and then close the backend; else stop, with the run
+            left open, when there is nothing more to read.
+    """
+
+    def __init__(self, target: Target, directory: RunDirectory, cursor: Cursor, *, follow: bool = True) -> None:
+        self.name = target.name
+        self.cursor = cursor
+        self.last_progress = time.monotonic()
+        """When something was last acknowledged, on the monotonic clock."""
+        self._target = target
+        self._directory = directory
+        self._follow = follow
+        self._blocking = LaneThreads(target.name)
+        self._handled = frozenset[type[Event]]()
+        self._sources: dict[str, Source] = {}
+        self._finished: dict[str, str] = {}  # outcome by writer
+        self._wake = anyio.Event()
+        self._warned: set[str] = set()
+
+    def wake(self) -> None:
+        """Look for new events, and try again what waits to be, now."""
+        self._wake.set()
+        self._wake = anyio.Event()
+
+    async def run(self) -> None:
+        """Deliver everything. What goes wrong ends in the cursor's record and the log, never in an exception."""
+        try:
+            await self._deliver()
+        except Hung as error:
+            self._fail("hung", error)
+        except (Exception, SystemExit) as error:
+            self._fail("failed", error)
+            log.exception("%s: delivery ended", self.name)
+        finally:
+            self._blocking.stop()
+            for source in self._sources.values():
+                source.close()
+
+    # From opening to closing.
+
+    async def _deliver(self) -> None:
+        backend = await self._open()
+        errors: list[BaseException] = []
+        async with anyio.create_task_group() as lanes:
+
+            async def drain(*own: Lane) -> None:
+                try:
+                    await self._drain(backend, own)
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - raised again below, where the lanes have met
+                    errors.append(error)
+                    lanes.cancel_scope.cancel()
+
+            if self._target.delivery.lanes == 1:
+                lanes.start_soon(drain, *Lane)
+            else:
+                for lane in Lane:
+                    lanes.start_soon(drain, lane)
+        if errors:
+            raise errors[0]
+        if self._follow:
+            await self._close(backend)
+
+    async def _open(self) -> Backend:
+        record = self._directory.read_record()
+        info = RunInfo(
+            id=record.id,
+            name=record.name,
+            project=record.project,
+            directory=self._directory.path,
+            started=record.created,
+            blocking=self._blocking,
+            save_state=self._save_state,
+        )
+        backend = self._target.create(info)
+        self._handled = frozenset(backend.handles)
+        opened = await self._attempt("open", lambda: backend.open(self.cursor.record.state))
+        self.cursor.record.url = opened.url
+        self.cursor.record.closed = None
+        self._phase("running")
+        self._save_state(opened.state)
+        return backend
+
+    async def _close(self, backend: Backend) -> None:
+        outcomes = self.cursor.record.outcomes
+        for writer in self._directory.writers():
+            outcomes[writer] = self._finished.get(writer) or outcomes.get(writer) or Outcome.KILLED.value
+        outcome = Outcome(outcomes[max(outcomes)])  # the latest writer's is the run's
+        await self._attempt("close", lambda: backend.close(outcome))
+        for writer in self._finished:
+            count = self.cursor.log(log_key(writer, Lane.STREAM))
+            at = count.position
+            count.position = Position(at.segment, at.offset, at.sequence + 1)
+            count.delivered += 1
+        self.cursor.record.closed = outcome.value
+        self._phase("closed")
+
+    def _save_state(self, state: State) -> None:
+        self.cursor.record.state = state
+        self._save()
+
+    # Reading.
+
+    async def _drain(self, backend: Backend, lanes: tuple[Lane, ...]) -> None:
+        """Deliver some lanes of all writers until all of these have ended (or, without `follow`, are empty)."""
+        current_lane.set(lanes[0].value)
+        while True:
+            ended, more = True, False
+            for writer in self._directory.writers():
+                for lane in lanes:
+                    source = self._source(writer, lane)
+                    if not source.ended:
+                        portion = self._read(source)
+                        if not portion.empty:
+                            await self._handle(backend, source, portion)
+                        more |= portion.full
+                        ended &= source.ended
+            if ended or (not more and not self._follow):
+                return
+            if not more:
+                await self._rest(self._target.delivery.linger)
+
+    def _source(self, writer: str, lane: Lane) -> Source:
+        key = log_key(writer, lane)
+        if key not in self._sources:
+            self._sources[key] = Source(self._directory, writer, lane, self.cursor.log(key).position)
+        return self._sources[key]
+
+    def _read(self, source: Source) -> Portion:
+        delivery, now = self._target.delivery, time.time()
+        portion = source.read(delivery, self._handled, final=False, now=now)
+        if portion.empty and not source.ended and self._complete(source):
+            portion = source.read(delivery, self._handled, final=True, now=now)
+        return portion
+
+    def _complete(self, source: Source) -> bool:
+        """Whether nothing more can be added to a log."""
+        if source.lane is Lane.BULK:
+            stream = self._sources.get(log_key(source.writer, Lane.STREAM))
+            if stream is not None and stream.ended:
+                return True  # a writer seals its bulk log before it finishes its stream
+        return not self._directory.writer_alive(source.writer)
+
+    async def _rest(self, seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            await self._wake.wait()
+
+    # Delivering.
+
+    async def _handle(self, backend: Backend, source: Source, portion: Portion) -> None:
+        """Have the backend take a portion, and acknowledge it."""
+        dead = {sequence: (event, reason) for sequence, event, reason in portion.rejected}
+        degraded = dict(portion.degraded)
+        if portion.events:
+            batch = Batch(source.writer, source.lane, portion.events, portion.sequences)
+            await self._export(backend, batch, dead, degraded)
+        for sequence, (event, reason) in sorted(dead.items()):
+            self._bury(source, sequence, event, reason)
+        count = self.cursor.log(source.key)
+        count.delivered += portion.delivered + len(portion.sequences) - len(dead.keys() & set(portion.sequences))
+        count.dead_lettered += len(dead)
+        count.degraded += len(degraded.keys() - dead.keys())
+        for reason, number in portion.dropped.items():
+            count.dropped[reason] = count.dropped.get(reason, 0) + number
+            self._warn(f"dropped ({reason})", f"{self.name}: {number} events dropped: {reason}")
+        for reason in degraded.values():
+            self._warn(reason, f"{self.name}: degraded: {reason}")
+        count.position = portion.position
+        if portion.outcome is not None:
+            self._finished[source.writer] = portion.outcome
+        self.last_progress = time.monotonic()
+        self._phase("running")
+
+    async def _export(
+        self, backend: Backend, batch: Batch, dead: dict[int, tuple[Event, str]], degraded: dict[int, str]
+    ) -> None:
+        """Export a batch; if the backend finds fault with it, find the events at fault and export the others."""
+        pending = [batch]
+        while pending:
+            part = pending.pop()
+            try:
+                await self._attempt("export", lambda: backend.export(part))  # noqa: B023 - awaited before the next turn
+            except Hung:
+                raise
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's fault costs the events it is about
+                bad, rest = _divide(part, error)
+                pending.extend(reversed(rest))
+                for sequence, event in bad:
+                    dead[sequence] = (event, _describe(error))
+            else:
+                degraded.update(part.degraded)
+
+    async def _attempt(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
+        """Call the backend within its timeout, again and again while it asks for that."""
+
+        async def once() -> T:
+            try:
+                with anyio.fail_after(self._target.delivery.timeout):
+                    return await call()
+            except TimeoutError as error:
+                if self._blocking.busy():
+                    raise Hung(f"{self.name}: a blocking call of {what}", self._target.delivery.timeout) from error
+                raise TimeoutError(f"{what}: no answer within {self._target.delivery.timeout:g} s") from error
+
+        async def sleep(seconds: float) -> None:
+            # A flush may cut a wait short, but not one that the server asked for.
+            await (anyio.sleep(seconds) if obedient else self._rest(seconds))
+
+        obedient = False
+
+        def note(error: BaseException, wait: float) -> None:
+            nonlocal obedient
+            obedient = isinstance(error, Transient) and error.retry_after is not None
+            self.cursor.record.retries += 1
+            self.cursor.record.last_error = _describe(error)
+            self._phase("paused" if isinstance(error, Denied) else "retrying")
+            log.warning("%s: %s failed, next attempt in %.1f s: %s", self.name, what, wait, _describe(error))
+
+        return await retrying(sleep, note)(once)
+
+    # Keeping the record.
+
+    def _bury(self, source: Source, sequence: int, event: Event, reason: str) -> None:
+        """Keep a dead letter, before the cursor moves past it."""
+        path = self._directory.dead_letters(self.name)
+        path.parent.mkdir(exist_ok=True)
+        letter = {
+            "writer": source.writer,
+            "lane": source.lane.value,
+            "sequence": sequence,
+            "reason": reason,
+            "kind": type(event).__name__,
+            "event": msgspec.structs.asdict(event),
+        }
+        with path.open("ab") as file:
+            file.write(msgspec.json.encode(letter, enc_hook=repr) + b"\n")
+        self.cursor.record.last_error = reason
+        self._warn(reason, f"{self.name}: dead-lettered, see {path}: {reason}")
+
+    def _phase(self, phase: str) -> None:
+        self.cursor.record.phase = phase
+        self._save()
+
+    def _save(self) -> None:
+        try:
+            self.cursor.save()
+        except OSError as error:
+            if not self._directory.path.is_dir():
+                raise
+            # A full disk: delivery is what goes on; at worst, after a crash, some of it is done again.
+            self._warn("cursor", f"{self.name}: the cursor can't be saved: {error}")
+
+    def _fail(self, phase: str, error: BaseException) -> None:
+        log.error("%s: %s: %s", self.name, phase, _describe(error))
+        self.cursor.record.last_error = _describe(error)
+        try:
+            self._phase(phase)
+        except OSError as problem:
+            log.error("%s: the run's directory is gone: %s", self.name, problem)
+
+    def _warn(self, key: str, message: str) -> None:
+        if key not in self._warned:
+            self._warned.add(key)
+            log.warning("%s", message)
+
+
+def _divide(batch: Batch, error: BaseException) -> tuple[list[tuple[int, Event]], list[Batch]]:
+    """The events of a refused batch that are at fault for sure, and the parts to try again."""
+    count = len(batch)
+    named = error.indexes if isinstance(error, Rejected) else None
+    if named and all(0 <= index < count for index in named) and count > 1:
+        others = [index for index in range(count) if index not in named]
+        return [], [*(_pick(batch, [index]) for index in sorted(named)), *([_pick(batch, others)] if others else [])]
+    if count > 1:
+        return [], [_pick(batch, range(count // 2)), _pick(batch, range(count // 2, count))]
+    event = batch.events[0]
+    if isinstance(event, MetricsLogged) and len(event.values) > 1:
+        # One bad value must not cost its neighbours; the event counts as dead-lettered all the same.
+        items = list(event.values.items())
+        halves = (dict(items[: len(items) // 2]), dict(items[len(items) // 2 :]))
+        parts = [msgspec.structs.replace(event, values=half) for half in halves]
+        return [], [Batch(batch.writer, batch.lane, [part], batch.sequences) for part in parts]
+    return [(batch.sequences[0], event)], []
+
+
+def _pick(batch: Batch, indexes: Sequence[int]) -> Batch:
+    return Batch(
+        batch.writer,
+        batch.lane,
+        [batch.events[index] for index in indexes],
+        [batch.sequences[index] for index in indexes],
+    )
+
+
+def _describe(error: BaseException) -> str:
+    return str(redact(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__))[:2_000]

@@ -1,0 +1,110 @@
+"""What people pass to the verbs, turned into what events hold; wrong types are refused here, by name."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Mapping
+from os import PathLike
+from typing import Any
+
+from tracelet.events import Context, Number, Scalar
+
+
+def number(value: Any, argument: str) -> Number:
+    """One number: a Python one, a NumPy scalar, or an array or tensor of one element, on any device.
+
+    Raises:
+        TypeError: it is none, or more than one.
+    """
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, str | bytes | complex) or value is None:
+        raise TypeError(f"{argument} must be a number, found {type(value).__name__} {value!r:.80}")
+    item = getattr(value, "item", None)
+    try:
+        if callable(item):
+            single = item()
+            if isinstance(single, int | float):
+                return int(single) if isinstance(single, int) else float(single)
+        elif hasattr(value, "__index__"):
+            return operator.index(value)
+        elif hasattr(value, "__float__"):
+            return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{argument} must be one number, found {_shown(value)}: {error}") from error
+    raise TypeError(f"{argument} must be a number, found {_shown(value)}")
+
+
+def integer(value: Any, argument: str) -> int:
+    """A whole number of any type that says it is one. Raises TypeError."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{argument} must be an int or None, found {_shown(value)}") from None
+
+
+def string(value: Any, argument: str) -> str:
+    """A string, of any subclass. Raises TypeError."""
+    if isinstance(value, str):
+        return str(value)
+    raise TypeError(f"{argument} must be a str, found {_shown(value)}")
+
+
+def seconds(value: Any, argument: str) -> float:
+    """A time or duration in seconds. Raises TypeError."""
+    return float(number(value, argument))
+
+
+def context_pairs(context: Any) -> Context:
+    """A context's pairs, sorted by name. Raises TypeError."""
+    if not isinstance(context, Mapping):
+        raise TypeError(f"context must be a mapping of names to scalars, found {_shown(context)}")
+    return tuple(sorted(((string(key, "a name in context"), _scalar(value, key)) for key, value in context.items())))
+
+
+def mapping(values: Any, argument: str) -> Mapping[Any, Any]:
+    """A mapping. Raises TypeError."""
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{argument} must be a mapping, found {_shown(values)}")
+    return values
+
+
+def flatten(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The parameters in a nested mapping, names joined with "/"; an empty mapping is a parameter, "{}"."""
+    for key, value in values.items():
+        name = prefix + (key if isinstance(key, str) else str(key))
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{name}/")
+        else:
+            yield name, parameter(value)
+
+
+def parameter(value: Any) -> Any:
+    """A parameter's value: scalars keep their type, sequences become lists, and all else is its text."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [parameter(item) for item in value]
+    if isinstance(value, PathLike):
+        return str(value)
+    if hasattr(value, "item"):
+        try:
+            single = value.item()
+        except (TypeError, ValueError, RuntimeError):
+            return str(value)  # more than one element
+        if isinstance(single, bool | int | float | str):
+            return single
+    return str(value)
+
+
+def _scalar(value: Any, key: str) -> Scalar:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return number(value, f"context[{key!r}]")
+
+
+def _shown(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return type(value).__name__ + (f" of shape {tuple(shape)}" if shape is not None else f" {value!r:.80}")

@@ -1,0 +1,349 @@
+"""start_logging, stop_logging, open_run: how a run begins and ends."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+from tracelet import _settings, _values, tensorboard
+from tracelet._discovery import Target, find, from_object, public_options
+from tracelet._notices import say
+from tracelet._settings import Backends
+from tracelet._verbs import Host
+from tracelet.backend import Outcome
+from tracelet.errors import BrokenBackend, DeliveryFailed, InvalidSetting, JournalUnavailable, RunExists, RunNotFound
+from tracelet.host.exits import ExitWatch
+from tracelet.host.keeper import Keeper
+from tracelet.host.process import ProcessHost
+from tracelet.host.thread import ThreadHost
+from tracelet.journal import Cursor, Recorder, RunDirectory, RunRecord, new_run_id
+from tracelet.run import AsyncRun, Run, active_run, context_run, outcome_of, set_process_run
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+R = TypeVar("R", Run, AsyncRun)
+
+HostName: TypeAlias = Literal["process", "thread", "loop"]
+Resume: TypeAlias = Literal["allow", "must", "never"]
+
+_HOSTS = ("process", "thread", "loop")
+_RESUMES = ("allow", "must", "never")
+
+
+class _Plan(msgspec.Struct):
+    """What a run is to be, with all settings resolved."""
+
+    name: str
+    project: str
+    directory: RunDirectory
+    resumed: bool
+    targets: list[Target]
+    broken: dict[str, str]
+    mode: _settings.Mode
+    host: HostName
+    strict: bool
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        return (*(target.name for target in self.targets), *self.broken)
+
+
+def start_logging(
+    backend: Backends = None,
+    exp_name: str | None = None,
+    project: str | None = None,
+    *,
+    config: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+    run_id: str | None = None,
+    resume: Resume | None = None,
+    host: Literal["process", "thread"] | None = None,
+    directory: str | PathLike[str] | None = None,
+    strict: bool = False,
+) -> Run:
+    """Begin a run and make it the process's active one. Returns at once: it does no network I/O.
+
+    From here on every TensorBoard SummaryWriter of the process logs to the run, too. The run ends with
+    `stop_logging()`, with the interpreter, or with the next `start_logging`.
+
+    Args:
+        backend: where to deliver: a name ("mlflow"), several names, or a mapping of names to options
+            (`{"mlflow": {"tracking_uri": "http://…"}}`; the option "delivery" overrides fields of `Delivery`). A name
+            of the form "package.module:Class" needs no installed plugin. None takes TRACELET_BACKEND; without that,
+            events are only kept in the journal.
+        exp_name: the run's name; None makes one from the time.
+        project: the group of runs; None takes TRACELET_PROJECT, else "default".
+        config: hyperparameters, as by `run.log_params`.
+        tags: as by `run.set_tags`.
+        run_id: the run's id, for going on with a run; None takes TRACELET_RUN_ID (with resume="allow"), else makes one.
+        resume: what to do about `run_id`: "never" (default) wants a new run, "must" an earlier one, "allow" takes both.
+        host: "process" (default) delivers from a process per backend, "thread" from a thread of this one.
+        directory: where runs are kept; None takes TRACELET_DIR, else .tracelet.
+        strict: raise where else a warning is given and training goes on: no journal, a backend that can't be loaded.
+
+    Returns:
+        The run. It is inert, and takes everything without recording it, with TRACELET_MODE=disabled, in ranks other
+        than 0, in multiprocessing children, and where no journal can be written.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        UnknownBackend, InvalidOptions, InvalidSetting, RunExists, RunNotFound: an argument has a wrong value.
+        JournalUnavailable, BrokenBackend, DeliveryFailed: with `strict` only.
+    """
+    previous = active_run()
+    if isinstance(previous, Run):
+        say(f"a new run begins: finishing {previous.name!r}")
+        previous.finish()
+    hosts = {"process", "thread"}  # "loop" needs one to run in
+    plan = _plan(backend, exp_name, project, run_id, resume, host or "process", hosts, directory, strict)
+    if plan is None:
+        run = _inert(Run, exp_name, project, _settings.directory(directory))
+    else:
+        run = _begin(Run, plan, _host(plan, None))
+    set_process_run(run)
+    _state_config(run, config, tags)
+    return run
+
+
+def stop_logging(outcome: str | Outcome | None = None, timeout: float | None = None) -> None:
+    """Finish the process's run, see `Run.finish`. Does nothing if there is none."""
+    run = active_run()
+    if isinstance(run, Run):
+        run.finish(outcome, timeout)
+
+
+@asynccontextmanager
+async def open_run(
+    backend: Backends = None,
+    exp_name: str | None = None,
+    project: str | None = None,
+    *,
+    config: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+    run_id: str | None = None,
+    resume: Resume | None = None,
+    host: HostName | None = None,
+    directory: str | PathLike[str] | None = None,
+    strict: bool = False,
+) -> AsyncIterator[AsyncRun]:
+    """A run for the duration of an `async with` block, on asyncio or trio; the arguments are `start_logging`'s.
+
+    It is the active run inside the block, and ends as failed if the block raises. Cancelling the block still gives the
+    backends the close deadline; what they have not got by then is in the journal.
+
+    Args:
+        backend: besides names, backend objects.
+        host: "loop" (default) delivers from tasks of this event loop, "process" and "thread" as in `start_logging`.
+    """
+    import anyio
+
+    plan = _plan(backend, exp_name, project, run_id, resume, host or "loop", set(_HOSTS), directory, strict)
+    error: BaseException | None = None
+    async with anyio.create_task_group() as tasks:
+        if plan is None:
+            run = _inert(AsyncRun, exp_name, project, _settings.directory(directory))
+        else:
+            run = _begin(AsyncRun, plan, _host(plan, tasks))
+        token = context_run().set(run)
+        try:
+            _state_config(run, config, tags)
+            yield run
+        except anyio.get_cancelled_exc_class() as cancelled:
+            error = cancelled
+            raise
+        except BaseException as raised:  # noqa: BLE001 - raised again below, outside of the task group's wrapping
+            error = raised
+        finally:
+            context_run().reset(token)
+            with anyio.CancelScope(shield=True):
+                await run.finish(outcome_of(error))
+    if error is not None:
+        raise error
+
+
+def _plan(
+    backend: Backends,
+    exp_name: str | None,
+    project: str | None,
+    run_id: str | None,
+    resume: str | None,
+    host: str,
+    hosts: Collection[str],
+    directory: str | PathLike[str] | None,
+    strict: bool,
+) -> _Plan | None:
+    """The resolved settings; None if nothing is to be recorded here."""
+    mode = _settings.mode()
+    if host not in hosts:
+        raise InvalidSetting("host", host, f"one of {', '.join(sorted(hosts))} here")
+    targets, broken = _targets(_settings.backends(backend), host, strict)
+    name = time.strftime("%Y%m%d-%H%M%S") if exp_name is None else _values.string(exp_name, "exp_name")
+    group = _settings.project(project)
+    if mode == "disabled" or _settings.is_secondary():
+        return None
+    place, resumed = _place(_settings.directory(directory), run_id, resume)
+    return _Plan(name, group, place, resumed, targets, broken, mode, host, strict)  # type: ignore[arg-type]
+
+
+def _targets(
+    wanted: Sequence[tuple[Any, Mapping[str, Any]]], host: str, strict: bool
+) -> tuple[list[Target], dict[str, str]]:
+    targets: list[Target] = []
+    broken: dict[str, str] = {}
+    for backend, options in wanted:
+        if not isinstance(backend, str):
+            if host == "process":
+                raise TypeError("a backend object needs host='loop' or 'thread'; a delivery process needs its name")
+            targets.append(from_object(backend))
+            continue
+        try:
+            targets.append(find(backend, options))
+        except BrokenBackend as error:
+            if strict:
+                raise
+            say(f"{error}; the other backends go on, and `tracelet sync` delivers to it once it is mended")
+            broken[backend] = str(error)
+    return targets, broken
+
+
+def _place(root: Path, run_id: str | None, resume: str | None) -> tuple[RunDirectory, bool]:
+    """The run's directory, and whether it is an earlier run's."""
+    if run_id is None:
+        run_id = os.environ.get("TRACELET_RUN_ID") or None
+        resume = resume or ("allow" if run_id else None)
+    resume = resume or "never"
+    if resume not in _RESUMES:
+        raise InvalidSetting("resume", resume, f"one of {', '.join(_RESUMES)}")
+    runs = root / "runs"
+    if run_id is None:
+        if resume == "must":
+            raise InvalidSetting("resume", resume, "'allow' or 'never' where there is no run_id")
+        return RunDirectory(runs / new_run_id()), False
+    if not _values.string(run_id, "run_id") or set(run_id) & set("/\0") or run_id.startswith("."):
+        raise InvalidSetting("run_id", run_id, "usable as the name of a directory")
+    place = RunDirectory(runs / run_id)
+    exists = (place.path / "run.json").exists()
+    if exists and resume == "never":
+        raise RunExists(run_id, runs)
+    if not exists and resume == "must":
+        raise RunNotFound(run_id, runs)
+    return place, exists
+
+
+def _host(plan: _Plan, tasks: TaskGroup | None) -> Host | None:
+    if plan.mode != "online" or not plan.targets:
+        return None
+    if plan.host == "loop":
+        from tracelet.host.loop import LoopHost
+
+        assert tasks is not None
+        return LoopHost(plan.directory, plan.targets, tasks)
+    return (ProcessHost if plan.host == "process" else ThreadHost)(plan.directory, plan.targets)
+
+
+def _begin(kind: type[R], plan: _Plan, host: Host | None) -> R:
+    """A run with its journal, its keeper and its host at work; an inert one if there can be no journal."""
+    keeper = Keeper(host.watch if host is not None else _nothing, plan.backends)
+    try:
+        recorder = Recorder(plan.directory, keeper.nudge)
+        _record(plan)
+    except OSError as error:
+        problem = JournalUnavailable(plan.directory.path, error.strerror or str(error))
+        if plan.strict:
+            raise problem from error
+        say(str(problem))
+        return _inert(kind, plan.name, plan.project, plan.directory.path, lossy=True)
+    exits = ExitWatch(lambda outcome: _finish_at_exit(run, outcome))
+
+    def close() -> None:
+        keeper.stop()
+        exits.remove()
+        tensorboard.uninstall()
+        if active_run() is run:
+            set_process_run(None)
+
+    run: R = kind(
+        run_id=plan.directory.id,
+        name=plan.name,
+        project=plan.project,
+        directory=plan.directory.path,
+        backends=plan.backends,
+        recorder=recorder,
+        host=host,
+        on_close=close,
+        strict=plan.strict,
+    )
+    run.begin(resumed=plan.resumed)
+    keeper.start(recorder)
+    exits.install()
+    tensorboard.install()
+    if host is not None:
+        try:
+            host.start()
+        except (OSError, DeliveryFailed) as error:
+            if plan.strict:
+                raise
+            say(f"{error}; events are kept in the journal")
+    return run
+
+
+def _finish_at_exit(run: Run | AsyncRun, outcome: Outcome) -> None:
+    # An AsyncRun ends with its block; one that is still open here was cut off with its event loop.
+    if isinstance(run, Run):
+        run.finish(outcome)
+
+
+def _record(plan: _Plan) -> None:
+    """Write run.json, and what is known of the backends that can't be started."""
+    backends = {target.name: public_options(target) for target in plan.targets} | {name: {} for name in plan.broken}
+    created = time.time()
+    if plan.resumed:
+        earlier = plan.directory.read_record()
+        backends = earlier.backends | backends
+        created = earlier.created
+    plan.directory.write_record(
+        RunRecord(
+            id=plan.directory.id,
+            name=plan.name,
+            project=plan.project,
+            created=created,
+            backends=backends,
+            version=version("tracelet"),
+        )
+    )
+    for name, problem in plan.broken.items():
+        cursor = Cursor.acquire(plan.directory.cursor(name))
+        if cursor is not None:
+            cursor.fail(problem)
+            cursor.release()
+
+
+def _inert(kind: type[R], name: str | None, project: str | None, directory: Path, *, lossy: bool = False) -> R:
+    return kind(
+        run_id="",
+        name=name or "inert",
+        project=_settings.project(project),
+        directory=directory,
+        lossy=lossy,
+        on_close=lambda: set_process_run(None) if isinstance(active_run(), Run) else None,
+    )
+
+
+def _state_config(run: Run | AsyncRun, config: Mapping[str, Any] | None, tags: Mapping[str, str] | None) -> None:
+    if config is not None:
+        run.log_params(config)
+    if tags is not None:
+        run.set_tags(tags)
+
+
+def _nothing() -> None:
+    """What a keeper watches where nothing is delivered."""

@@ -1,0 +1,120 @@
+"""A delivery process: serves one backend of one run until the run is over and delivered."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from tracelet._bus import Bus
+from tracelet._discovery import Target, find, redact
+from tracelet.errors import TraceletError
+from tracelet.host.process import DONE, GAVE_UP, HUNG, Hello
+from tracelet.journal import Cursor, RunDirectory
+
+PATIENCE = 300.0
+"""How long, in seconds, delivery goes on without success when the training is over; `tracelet sync` takes it up."""
+
+_TICK = 0.25
+_GRACE = 5.0
+
+log = logging.getLogger("tracelet.delivery")
+
+
+class _Redacting(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return str(redact(super().format(record)))
+
+
+def main(directory: Path, backend: str) -> None:
+    """Serve a backend; ends the process, without waiting for threads that may hang."""
+    output = logging.StreamHandler()
+    output.setFormatter(_Redacting("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[output])
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    code = _serve(RunDirectory(directory), backend)
+    logging.shutdown()
+    os._exit(code)
+
+
+def _serve(directory: RunDirectory, backend: str) -> int:
+    hello = _read_hello()
+    sys.path.extend(entry for entry in hello.path if entry not in sys.path)
+    try:
+        target = find(backend, {**hello.options, "delivery": hello.delivery})
+    except TraceletError as error:
+        log.error("%s", error)
+        cursor = Cursor.acquire(directory.cursor(backend))
+        if cursor is not None:
+            cursor.fail(str(redact(str(error))))
+        return GAVE_UP
+    os.set_blocking(0, False)
+    return anyio.run(_deliver, directory, target)
+
+
+def _read_hello() -> Hello:
+    def exactly(count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            part = os.read(0, count - len(data))
+            if not part:
+                raise EOFError("the training process ended before it said what to deliver")
+            data += part
+        return data
+
+    return msgspec.json.decode(exactly(int.from_bytes(exactly(4), "big")), type=Hello)
+
+
+async def _deliver(directory: RunDirectory, target: Target) -> int:
+    bus = Bus(directory, [target], control=0)
+    watchdog = _Watchdog(bus, target.delivery.timeout + _GRACE)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_attend, bus, directory, watchdog, tasks.cancel_scope)
+        await bus.run()
+        tasks.cancel_scope.cancel()
+    phases = {subscription.cursor.record.phase for subscription in bus.subscriptions}
+    if phases == {"closed"}:
+        return DONE
+    return HUNG if "hung" in phases else GAVE_UP
+
+
+async def _attend(bus: Bus, directory: RunDirectory, watchdog: _Watchdog, scope: anyio.CancelScope) -> None:
+    """Show that the loop lives; and give up, for now, when nobody is left to wait and nothing gets through."""
+    orphaned: float | None = None
+    while True:
+        watchdog.last_tick = time.monotonic()
+        if any(directory.writer_alive(writer) for writer in directory.writers()):
+            orphaned = None
+        else:
+            orphaned = orphaned or time.monotonic()
+            progress = max([orphaned, *(subscription.last_progress for subscription in bus.subscriptions)])
+            if time.monotonic() - progress > PATIENCE:
+                log.warning("nothing got through for %g s; `tracelet sync` goes on from here", PATIENCE)
+                scope.cancel()
+        await anyio.sleep(_TICK)
+
+
+class _Watchdog:
+    """Ends a process whose event loop a backend has blocked, so that it is replaced."""
+
+    def __init__(self, bus: Bus, limit: float) -> None:
+        self.last_tick = time.monotonic()
+        self._bus = bus
+        self._limit = limit
+        threading.Thread(target=self._watch, name="tracelet watchdog", daemon=True).start()
+
+    def _watch(self) -> None:
+        while (late := time.monotonic() - self.last_tick) < self._limit:
+            time.sleep(min(1.0, self._limit - late))
+        log.error("the backend blocked the event loop for %.0f s", late)
+        for subscription in self._bus.subscriptions:
+            record = subscription.cursor.record
+            record.phase, record.last_error = "hung", f"blocked the event loop for {late:.0f} s"
+            subscription.cursor.save()
+        os._exit(HUNG)

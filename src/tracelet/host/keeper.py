@@ -1,0 +1,98 @@
+"""The keeper: the one thread that looks after a run in the training process, off the path of every event."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from queue import Empty, SimpleQueue
+
+from tracelet._notices import say
+from tracelet.errors import DeliveryFailed
+from tracelet.journal import DELETED, Recorder, read_cursor
+
+FSYNC_INTERVAL = 0.5
+"""At most this many seconds of events are lost with the machine's power."""
+
+_TICK = 0.1
+
+
+class Keeper:
+    """Prepares segments, syncs for power loss, watches delivery, and tells the user what is new, once each.
+
+    Args:
+        watch: called every tick; see `ProcessHost.watch`.
+        backends: those whose links are shown once they are known.
+    """
+
+    def __init__(self, watch: Callable[[], None], backends: Collection[str]) -> None:
+        # A SimpleQueue's put, unlike an Event's set, may be interrupted by a signal handler that calls it again.
+        self.nudges: SimpleQueue[bool] = SimpleQueue()
+        self._watch = watch
+        self._unlinked = set(backends)
+        self._said: set[str] = set()
+        self._synced = 0.0
+        self._recorder: Recorder | None = None
+        self._thread = threading.Thread(target=self._work, name="tracelet keeper", daemon=True)
+
+    def nudge(self) -> None:
+        """Look after the journal now."""
+        self.nudges.put(True)
+
+    def start(self, recorder: Recorder) -> None:
+        """Start the thread."""
+        self._recorder = recorder
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and wait for it to have ended."""
+        self.nudges.put(False)
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(timeout=5.0)
+
+    def _work(self) -> None:
+        assert self._recorder is not None
+        while True:
+            self._tend(self._recorder)
+            self._guarded(self._watch)
+            self._show_links(self._recorder)
+            try:
+                if not self.nudges.get(timeout=_TICK):
+                    return
+            except Empty:
+                continue
+
+    def _tend(self, recorder: Recorder) -> None:
+        now = time.monotonic()
+        sync = now - self._synced >= FSYNC_INTERVAL
+        try:
+            recorder.tend(sync=sync)
+        except FileNotFoundError:
+            recorder.give_up(DELETED)
+        except OSError as error:
+            self._say_once(f"the journal can't be synced to the disk: {error}")
+        if sync:
+            self._synced = now
+        if recorder.loss_reason is not None:
+            self._say_once(
+                f"events are being lost: {recorder.loss_reason} ({recorder.directory.path}); training goes on, "
+                "and the number is said at the end"
+            )
+
+    def _guarded(self, watch: Callable[[], None]) -> None:
+        try:
+            watch()
+        except (DeliveryFailed, OSError) as error:
+            self._say_once(f"delivery can't be started ({error}); events are kept in the journal")
+
+    def _show_links(self, recorder: Recorder) -> None:
+        for backend in sorted(self._unlinked):
+            url = read_cursor(recorder.directory.cursor(backend)).url
+            if url is not None:
+                self._unlinked.discard(backend)
+                self._say_once(f"{backend}: {url}")
+
+    def _say_once(self, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            say(message)

@@ -1,0 +1,159 @@
+"""The process host: one delivery process per backend, started, watched and replaced by the training process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from tracelet._discovery import Target
+from tracelet.errors import DeliveryFailed
+from tracelet.journal import Cursor, RunDirectory, read_cursor
+
+DONE, GAVE_UP, HUNG = 0, 3, 75
+"""Exit codes of a delivery process: everything delivered, nothing more can be; any other one is a crash."""
+
+_LONGEST_DELAY = 60.0
+
+
+class Hello(msgspec.Struct):
+    """What a delivery process is told on its standard input, which no other process can read.
+
+    Attributes:
+        options: the backend's, secrets included.
+        delivery: the backend's `Delivery`, with the user's overrides.
+        path: `sys.path`, for backends that are not installed but lie beside the training script.
+    """
+
+    options: dict[str, object]
+    delivery: dict[str, object]
+    path: list[str]
+
+
+class ProcessHost:
+    """Implements `Host` with delivery processes."""
+
+    def __init__(self, directory: RunDirectory, targets: Sequence[Target]) -> None:
+        self._children = {target.name: _Child(directory, target) for target in targets}
+
+    def start(self) -> None:
+        """Start the processes. Raises DeliveryFailed; then none of the later ones was started."""
+        for child in self._children.values():
+            child.start()
+
+    def wake(self) -> None:
+        for child in self._children.values():
+            child.wake()
+
+    def serves(self, backend: str) -> bool:
+        child = self._children.get(backend)
+        return child is not None and not child.ended
+
+    def watch(self) -> None:
+        """Replace the processes that died; called by the keeper thread again and again."""
+        for child in self._children.values():
+            child.watch()
+
+    def release(self) -> None:
+        for child in self._children.values():
+            child.release()
+
+
+class _Child:
+    """One backend's delivery process, and its successors."""
+
+    def __init__(self, directory: RunDirectory, target: Target) -> None:
+        self.ended = False
+        """Whether there will be no process any more."""
+        self._directory = directory
+        self._target = target
+        self._process: subprocess.Popen[bytes] | None = None
+        self._delay = 0.0
+        self._due = 0.0
+        self._mark = -1  # how far the cursor was when the process was started
+
+    def start(self) -> None:
+        path = self._directory.cursor(self._target.name)
+        cursor = Cursor.acquire(path)
+        if cursor is not None:
+            cursor.restart()
+            cursor.release()
+        self._spawn()
+
+    def wake(self) -> None:
+        process = self._process
+        if process is None or process.stdin is None:
+            return
+        try:
+            os.write(process.stdin.fileno(), b"\n")
+        except (BlockingIOError, BrokenPipeError, ValueError):
+            return  # it is awake, or dead and about to be replaced
+
+    def watch(self) -> None:
+        process = self._process
+        if self.ended:
+            return
+        if process is not None:
+            code = process.poll()
+            if code is None:
+                return
+            self._close_pipe()
+            self._process = None
+            if code in (DONE, GAVE_UP):
+                self.ended = True
+                return
+            progress = self._progress()
+            self._delay = 0.0 if progress > self._mark else min(max(0.5, self._delay * 2), _LONGEST_DELAY)
+            self._due = time.monotonic() + self._delay
+        if time.monotonic() >= self._due:
+            self._spawn()
+
+    def release(self) -> None:
+        """Let the process go on by itself, or be reaped if it has ended."""
+        self.ended = True
+        if self._process is not None:
+            self._process.poll()
+            self._close_pipe()
+            # Popen warns of a child that is still running when it is collected; this one is meant to be.
+            self._process.returncode = self._process.returncode or 0
+            self._process = None
+
+    def _close_pipe(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def _progress(self) -> int:
+        record = read_cursor(self._directory.cursor(self._target.name))
+        return sum(count.position.sequence for count in record.logs.values())
+
+    def _spawn(self) -> None:
+        self._mark = self._progress()
+        command = [sys.executable, "-P", "-m", "tracelet", "deliver", str(self._directory.path), self._target.name]
+        hello = Hello(
+            options=msgspec.to_builtins(self._target.options),
+            delivery=msgspec.to_builtins(self._target.delivery),
+            path=[entry for entry in sys.path if entry],
+        )
+        message = msgspec.json.encode(hello)
+        log = self._directory.delivery_log(self._target.name)
+        try:
+            with log.open("ab") as output:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                    cwd=self._directory.path,
+                    bufsize=0,
+                )
+            assert process.stdin is not None
+            process.stdin.write(len(message).to_bytes(4, "big") + message)
+            os.set_blocking(process.stdin.fileno(), False)
+        except OSError as error:
+            raise DeliveryFailed(self._target.name, str(error)) from error
+        self._process = process

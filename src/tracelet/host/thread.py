@@ -1,0 +1,49 @@
+"""The thread host: the bus in a daemon thread of the training process, where no process may be started."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+
+from tracelet._discovery import Target
+from tracelet.journal import RunDirectory
+
+
+class ThreadHost:
+    """Implements `Host` with an event loop in a thread of its own."""
+
+    def __init__(self, directory: RunDirectory, targets: Sequence[Target]) -> None:
+        self._directory = directory
+        self._targets = targets
+        self._reader, self._writer = os.pipe()
+        self._thread = threading.Thread(target=self._serve, name="tracelet bus", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        if self._writer >= 0:
+            os.write(self._writer, b"\n")
+
+    def serves(self, backend: str) -> bool:
+        return self._thread.is_alive()
+
+    def watch(self) -> None:
+        """Nothing to do: a thread that died can't be replaced; what is left is for `tracelet sync`."""
+
+    def release(self) -> None:
+        writer, self._writer = self._writer, -1
+        if writer >= 0:
+            os.close(writer)  # ends the bus, which leaves the rest in the journal
+
+    def _serve(self) -> None:
+        import anyio
+
+        from tracelet._bus import Bus
+
+        try:
+            anyio.run(Bus(self._directory, self._targets, control=self._reader, until_eof=True).run)
+        finally:
+            os.close(self._reader)

@@ -1,0 +1,130 @@
+"""Run and AsyncRun: the verbs, and two ways to wait for what they said; and which run is the active one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from types import TracebackType
+
+from tracelet._verbs import Verbs
+from tracelet.backend import Outcome
+
+CLOSE_TIMEOUT = 10.0
+"""How long, in seconds, `finish` and `flush` wait for the backends unless told otherwise."""
+
+_POLL = 0.01
+
+
+class Run(Verbs):
+    """A run that is being logged, for synchronous code. Made by `tracelet.start_logging`.
+
+    As a context manager it is finished at the end of the block, as failed if that raised. The verbs may be called from
+    any thread and from signal handlers.
+    """
+
+    def flush(self, timeout: float | None = None, *, durable: bool = False) -> bool:
+        """Wait until every backend has taken what was said so far.
+
+        Args:
+            timeout: in seconds; None is the close deadline.
+            durable: first make the journal survive a loss of power.
+
+        Returns:
+            Whether they have; False at once for a backend that is paused or has failed.
+
+        Raises:
+            OSError: with `durable`, the disk refuses.
+        """
+        if durable:
+            self._sync()
+        return self._wait(self._delivered(), timeout)
+
+    def finish(self, outcome: str | Outcome | None = None, timeout: float | None = None) -> None:
+        """End the run: nothing can be logged afterwards. A second call does nothing.
+
+        Args:
+            outcome: "completed" (default), "failed" or "killed".
+            timeout: how long to wait for the backends, in seconds; None is the close deadline. When it expires,
+                delivery goes on by itself, and the last line says what is pending and which command delivers it.
+        """
+        check = self._end(outcome)
+        if check is not None:
+            self._wait(check, timeout)
+            self._let_go()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.finish(outcome_of(error))
+
+    def _wait(self, check: Callable[[], bool | None], timeout: float | None) -> bool:
+        deadline = time.monotonic() + (CLOSE_TIMEOUT if timeout is None else timeout)
+        while (result := check()) is None:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL)
+        return result
+
+
+class AsyncRun(Verbs):
+    """A run that is being logged, for asynchronous code. Made by `async with tracelet.open_run(…)`.
+
+    The verbs are those of `Run`, and as fast: there is nothing to await in them.
+    """
+
+    async def flush(self, timeout: float | None = None, *, durable: bool = False) -> bool:
+        """As `Run.flush`."""
+        if durable:
+            import anyio.to_thread
+
+            await anyio.to_thread.run_sync(self._sync)
+        return await self._wait(self._delivered(), timeout)
+
+    async def finish(self, outcome: str | Outcome | None = None, timeout: float | None = None) -> None:
+        """As `Run.finish`. Cancelling it means not to wait."""
+        check = self._end(outcome)
+        if check is not None:
+            try:
+                await self._wait(check, timeout)
+            finally:
+                self._let_go()
+
+    async def _wait(self, check: Callable[[], bool | None], timeout: float | None) -> bool:
+        import anyio
+
+        with anyio.move_on_after(CLOSE_TIMEOUT if timeout is None else timeout):
+            while (result := check()) is None:  # noqa: ASYNC110 - what is waited for happens in other processes
+                await anyio.sleep(_POLL)
+            return result
+        return False
+
+
+def outcome_of(error: BaseException | None) -> Outcome:
+    """How a run ended whose block was left by that exception."""
+    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+        return Outcome.COMPLETED
+    return Outcome.KILLED if isinstance(error, KeyboardInterrupt) else Outcome.FAILED
+
+
+# The active run.
+
+_process_run: Run | None = None
+_context_run: ContextVar[AsyncRun | None] = ContextVar("tracelet_run", default=None)
+
+
+def active_run() -> Run | AsyncRun | None:
+    """The run of the enclosing `open_run` block, else the one that `start_logging` began; None if there is none."""
+    return _context_run.get() or _process_run
+
+
+def set_process_run(run: Run | None) -> None:
+    """Make `run` the process's active run."""
+    global _process_run
+    _process_run = run
+
+
+def context_run() -> ContextVar[AsyncRun | None]:
+    """The variable that overrides the process's active run."""
+    return _context_run
