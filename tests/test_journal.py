@@ -377,7 +377,7 @@ def test_a_full_disk_is_counted(small_disk: Path) -> None:
     assert 500 < accepted < 1024
     assert writer.lost == 2000 - accepted
     assert writer.loss_reason == "No space left on device"
-    assert writer.append(2, b"the end", vital=True)
+    assert writer.append(2, b"the end")
     assert writer.emitted == 2001
     writer.seal()
     frames = read_all(small_disk / "log")

@@ -128,6 +128,7 @@ def run_script(script: str, *path: Path) -> list[str]:
         (lambda w: w.add_scalar("loss", True, False), [Point("loss", 1, 0)]),
         (lambda w: w.add_scalar("loss", 0.5, 1, 123), [Point("loss", 0.5, 1, time=123.0)]),
         (lambda w: w.add_scalar("loss", 0.5, walltime=123.5), [Point("loss", 0.5, time=123.5)]),
+        (lambda w: w.add_scalar("loss", 0.5, 1, walltime=123.5), [Point("loss", 0.5, 1, time=123.5)]),
         (
             lambda w: w.add_scalar(tag="a tag/with (signs)", scalar_value=0.5, global_step=-1),
             [Point("a tag/with (signs)", 0.5, -1)],

@@ -70,7 +70,7 @@ class Source:
         portion = Portion(frames.position, full=len(frames.sequences) >= delivery.batch_size)
         if frames.damaged:
             portion.drop("damaged", frames.damaged)
-        words = frozenset(kind_of(event_type) for event_type in handled)
+        words = frozenset(kind_of(event_type) for event_type in handled) - _LIFECYCLE
         oldest = now - delivery.max_lag if delivery.when_behind == "drop_oldest" else None
         if self.lane is Lane.STREAM and oldest is None and words.issuperset(frames.words):
             try:
@@ -135,5 +135,6 @@ class Source:
         return None
 
 
+_LIFECYCLE = {Kind.RUN_STARTED, Kind.RUN_FINISHED}  # what `open` and `close` are for
 _GONE = "the file was gone when its turn came"
 _CHANGED = "the file changed between log_artifact(copy=False) and its upload"

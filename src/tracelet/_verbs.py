@@ -263,6 +263,11 @@ class Verbs:
             emitted, lost = sum(t.recorded + t.lost for t in tallies), sum(t.lost for t in tallies)
             return RunStatus(id=self.id, name=self.name, project=self.project, emitted=emitted, lost=lost, backends={})
 
+    def abandon(self) -> None:
+        """End a run that could not be begun: as failed, without waiting for a backend."""
+        if self._end(Outcome.FAILED) is not None:
+            self._let_go()
+
     # How the verbs publish.
 
     def _publish(self, event: Event, *, bulk: bool = False) -> None:

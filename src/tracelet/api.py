@@ -291,6 +291,7 @@ def _begin(kind: type[R], plan: _Plan, host: Host | None) -> R:
             host.start()
         except (OSError, DeliveryFailed) as error:
             if plan.strict:
+                run.abandon()
                 raise
             say(f"{error}; events are kept in the journal")
     return run

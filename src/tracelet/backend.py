@@ -138,7 +138,8 @@ class Backend(Protocol):
 
     delivery: ClassVar[Delivery]
     handles: ClassVar[frozenset[type[Event]]]
-    """The event types it can take; others are counted as dropped{unsupported}."""
+    """The event types it can take; others are counted as dropped{unsupported}. A run's start and end come as `open`
+    and `close`, never as events."""
     idempotency: ClassVar[Idempotency]
     Options: ClassVar[type[msgspec.Struct]]
     """A Struct, `forbid_unknown_fields=True`, every field with a default. It is built in the training process, so its

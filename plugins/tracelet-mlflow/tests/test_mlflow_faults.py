@@ -169,7 +169,7 @@ async def test_one_refused_record_is_found_among_many(drive: Drive, read: Read, 
     proxy.fail(Answer(400, JSON, BAD), when=lambda request: b'"key":"m77"' in request.body, for_ever=True)
     with pytest.raises(Rejected, match="INVALID_PARAMETER_VALUE: no") as caught:
         await driver.export(*[MetricsLogged(NOW, {f"m{i}": 1.0, f"n{i}": 1.0}, 0) for i in range(100)])
-    assert caught.value.indexes == {77}
+    assert caught.value.indexes == frozenset({77})
     stored = read(proxy.url).get_run(driver.run_id).data.metrics
     assert len(stored) == 199
 
@@ -202,7 +202,7 @@ async def test_a_run_that_vanished_rejects_the_batch(drive: Drive, proxy: Faulty
     before = len(proxy.requests)
     with pytest.raises(Rejected, match="has no run") as caught:
         await driver.export(*[MetricsLogged(NOW, {"m": 1.0}, step) for step in range(100)])
-    assert caught.value.indexes == set(range(100))
+    assert caught.value.indexes == frozenset(range(100))
     assert len(proxy.requests) - before == 2
 
 

@@ -116,7 +116,7 @@ async def test_only_what_can_not_be_read_is_rejected(
     missing = ArtifactLogged(NOW, "missing", str(tmp_path / "nowhere"), 1, 1)
     with pytest.raises(Rejected, match="No such file") as caught:
         await driver.export(artifact(blob, "first"), missing, artifact(tmp_path, "folder"), artifact(blob, "last"))
-    assert caught.value.indexes == {1, 2}
+    assert caught.value.indexes == frozenset({1, 2})
     assert _all_files(read(tracking_uri), driver.run_id) == ["first", "last"]
 
 
@@ -143,7 +143,7 @@ async def test_a_file_in_the_place_of_a_folder_holds_up_nothing(
     await driver.export(artifact(blob, "model"))
     with pytest.raises(Rejected) as caught:
         await driver.export(artifact(blob, "model/weights"), artifact(blob, "other"))
-    assert caught.value.indexes == {0}
+    assert caught.value.indexes == frozenset({0})
     assert _all_files(read(tracking_uri), driver.run_id) == ["model", "other"]
 
 

@@ -115,7 +115,7 @@ async def test_a_deleted_run_is_said_to_be_deleted(drive: Drive, read: Read, tra
     read(tracking_uri).delete_run(driver.run_id)
     with pytest.raises(Rejected, match="was deleted: restore it") as caught:
         await driver.export(MetricsLogged(NOW, {"m": 1.0}, 0), MetricsLogged(NOW, {"m": 2.0}, 1))
-    assert caught.value.indexes == {0, 1}
+    assert caught.value.indexes == frozenset({0, 1})
     for known in (state, None):
         with pytest.raises(Rejected, match="was deleted: restore it"):
             await drive(tracking_uri, id=driver.info.id, project=driver.info.project).open(known)

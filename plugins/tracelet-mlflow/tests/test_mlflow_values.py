@@ -240,7 +240,7 @@ async def test_only_the_conflicting_param_is_rejected(
             ParamsLogged(NOW, {"c": 3}),
             TagsSet(NOW, {"t": "1"}),
         )
-    assert caught.value.indexes == {2}
+    assert caught.value.indexes == frozenset({2})
     data = read(tracking_uri).get_run(driver.run_id).data
     assert data.params == {"lr": "1", "a": "1", "b": "2", "c": "3"}
     assert data.metrics == {"m": 1.0}

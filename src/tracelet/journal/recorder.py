@@ -124,7 +124,7 @@ class Recorder:
             if self._bulk is not None:
                 self._bulk.seal()
         finally:
-            self._stream.append(word, payload, vital=True)
+            self._stream.append(word, payload)
             self._stream.seal()
 
     def detach(self) -> None:

@@ -54,7 +54,7 @@ class Header(msgspec.Struct, frozen=True):
 
 def frame_crc(payload: bytes, word: int, sequence: int) -> int:
     """The check of a frame."""
-    return crc32(payload, (word << 16 ^ sequence) & 0xFFFFFFFF)
+    return crc32(payload, word << 16 ^ sequence)  # zlib takes the low 32 bits of the seed
 
 
 def pack_record(state: int, first: int, end: int = 0, following: int = 0) -> bytes:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from tracelet.events import Kind
 from tracelet.journal.segment import (
     ACTIVE,
     FRAME,
@@ -37,7 +38,7 @@ from tracelet.journal.segment import (
 FIRST_SIZE = 1 << 20
 LARGEST_SIZE = 1 << 24
 RESERVE = 4096
-"""Bytes at the end of a segment that only an event which must not be lost may use, when no new segment can be had."""
+"""Bytes at the end of a segment that are kept for the run's end, should no further segment be had."""
 
 _RETRY_SPACE = 1.0  # seconds between two attempts to get a segment from a full disk
 
@@ -126,28 +127,26 @@ class LogWriter:
         """Whether the log was sealed or given up."""
         return self._limit < 0
 
-    def append(self, word: int, payload: bytes, *, vital: bool = False) -> bool:
+    def append(self, word: int, payload: bytes) -> bool:
         """Record one event; True once it is in the journal, False if it is lost (and counted) or the log is closed.
 
         Args:
             word: kind and flags, see `codec`.
             payload: the encoded event.
-            vital: may use the reserve of a segment that can't be followed by another.
         """
-        size = FRAME_SIZE + len(payload)
+        length = len(payload)
         while True:
             sequence = self._sequence
             room = self._map
             start = self._tail
-            stop = start + size
+            stop = start + length + FRAME_SIZE
             if stop > self._limit:
-                if self._make_room(size, vital):
+                if self._make_room(stop - start, word):
                     continue
                 return False
-            crc = crc32(payload, (word << 16 ^ sequence) & 0xFFFFFFFF)
-            frame = _pack(crc, size - FRAME_SIZE, word, sequence) + payload
+            frame = _pack(crc32(payload, word << 16 ^ sequence), length, word, sequence) + payload
             place = slice(start, stop)
-            end = (stop + 7) & -8
+            end = stop + 7 & -8
             following = sequence + 1
             # Up to the last store CPython runs no other Python code: there is no call, no allocation of a container,
             # no loop and no `with` at which it would switch threads, run a signal handler or collect garbage. So
@@ -158,17 +157,17 @@ class LogWriter:
                 self._sequence = following
                 return True
 
-    def append_locked(self, word: int, payload: bytes, *, vital: bool = False) -> bool:
+    def append_locked(self, word: int, payload: bytes) -> bool:
         """`append` for interpreters without a GIL."""
         with self._lock:
-            return self.append(word, payload, vital=vital)
+            return self.append(word, payload)
 
     def appender(self) -> Callable[[int, bytes], bool]:
         """`append`, in the form that this interpreter needs."""
         gil = getattr(sys, "_is_gil_enabled", lambda: True)()
         return self.append if gil else self.append_locked
 
-    def _make_room(self, size: int, vital: bool) -> bool:
+    def _make_room(self, size: int, word: int) -> bool:
         """Switch to a segment with room for `size` bytes; False if there is none, after counting the loss."""
         with self._lock:
             old, sequence, tail = self._current, self._sequence, self._tail
@@ -180,7 +179,7 @@ class LogWriter:
                 return True  # another thread, or a signal handler, made room
             fresh = self._take_spare(old, size)
             if fresh is None:
-                if vital and tail + size <= old.size and self._limit < old.size:
+                if word == Kind.RUN_FINISHED and tail + size <= old.size and self._limit < old.size:
                     self._limit = old.size
                     return True
                 self._lost += 1

@@ -18,19 +18,11 @@ def number(value: Any) -> int | float:
         ValueError: a string that doesn't spell a number.
         TypeError: a complex number.
     """
-    if type(value) is float or type(value) is int:
-        return value
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, (Number, str, bytes)):
-        return float(value)  # type: ignore[arg-type]  # complex raises the TypeError that is promised
+    if hasattr(value, "item"):
+        return _plain(_item(value))
     if isinstance(value, list):
         return number(_only(value))
-    if hasattr(value, "item"):
-        return number(_item(value))
-    if hasattr(value, "__float__"):
-        return float(value)
-    raise NotImplementedError(f"expected a number, or an array or tensor with one element, found {type(value)}")
+    return _plain(value)
 
 
 def step(global_step: Any) -> int | None:
@@ -50,7 +42,20 @@ def _only(values: list[Any]) -> Any:
 
 
 def _item(array: Any) -> Any:
-    shape = tuple(getattr(array, "shape", ()))
-    if prod(shape) != 1:
-        raise AssertionError(f"expected one element, found {prod(shape)} (shape {shape})")
-    return array.item()
+    try:
+        return array.item()
+    except (ValueError, RuntimeError) as error:
+        shape = tuple(getattr(array, "shape", ()))
+        if prod(shape) == 1:
+            raise
+        raise AssertionError(f"expected one element, found {prod(shape)} (shape {shape})") from error
+
+
+def _plain(value: Any) -> int | float:
+    if type(value) is float or type(value) is int:
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, (Number, str, bytes)):
+        return float(value)  # type: ignore[arg-type]  # complex raises the TypeError that is promised
+    raise NotImplementedError(f"expected a number, or an array or tensor with one element, found {type(value)}")

@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from tracelet.backend import BlockingCalls
-from tracelet.errors import Transient
+from tracelet.errors import Rejected, Transient
 from tracelet_mlflow._convert import Metric, Record, Table
 from tracelet_mlflow._errors import NotFound, failure, parse_retry_after
 from tracelet_mlflow._transport import Experiment, NewRun, Run, Transport, tag_filter
@@ -79,6 +79,10 @@ def _tls(scheme: str, verify: bool | str, client_cert: str | None) -> ssl.SSLCon
     return context
 
 
+class _InternalError(Transient):
+    """Raised when the server answers 500, which may be its own trouble or the request's."""
+
+
 class _Error(msgspec.Struct):
     error_code: str
     message: str = ""
@@ -102,6 +106,15 @@ class _RunAnswer(msgspec.Struct):
 
 class _RunsAnswer(msgspec.Struct):
     runs: list[_RunData] = []
+
+
+class _File(msgspec.Struct):
+    path: str
+    is_dir: bool = False
+
+
+class _FilesAnswer(msgspec.Struct):
+    files: list[_File] = []
 
 
 class RestTransport:
@@ -163,14 +176,31 @@ class RestTransport:
         root = urlsplit(run.artifact_uri)
         if root.scheme != "mlflow-artifacts" or root.netloc:
             await self._upload_with_sdk(run, path, source)
-        elif isinstance(source, bytes):
-            await self._put(f"{root.path}/{path}", source, len(source))
-        else:
-            with await self._blocking(source.open, "rb") as file:
-                await self._put(f"{root.path}/{path}", self._pieces(file), os.fstat(file.fileno()).st_size)
+            return
+        try:
+            if isinstance(source, bytes):
+                await self._put(f"{root.path}/{path}", source, len(source))
+            else:
+                with await self._blocking(source.open, "rb") as file:
+                    await self._put(f"{root.path}/{path}", self._pieces(file), os.fstat(file.fileno()).st_size)
+        except _InternalError:
+            await self._require_place(run, path)
+            raise
 
     async def aclose(self) -> None:
         await self._client.aclose()
+
+    async def _require_place(self, run: Run, path: str) -> None:
+        """Raises Rejected if a folder is where the file would be, or a file where one of its folders would be.
+
+        A server that keeps artifacts in a file system answers that with a 500, for ever.
+        """
+        parts = path.split("/")
+        for depth in range(1, len(parts) + 1):
+            here, parent = "/".join(parts[:depth]), "/".join(parts[: depth - 1])
+            answer = await self._get("artifacts/list", _FilesAnswer, run_id=run.run_id, path=parent)
+            if any(file.path == here and file.is_dir == (here == path) for file in answer.files):
+                raise Rejected(f"{path}: MLflow has {here!r} as a {'folder' if here == path else 'file'} already")
 
     async def _upload_with_sdk(self, run: Run, path: str, source: bytes | Path) -> None:
         if self._sdk is None:
@@ -212,6 +242,8 @@ class RestTransport:
             response = await self._client.send(request)
         except httpx.HTTPError as error:
             raise Transient(f"{self._url}: {str(error) or type(error).__name__}") from error
+        if response.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
+            raise _InternalError(f"{self._url}: {_summary(response)}")
         if not response.is_success:
             raise self._refusal(response)
         return response

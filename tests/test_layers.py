@@ -1,0 +1,96 @@
+"""The layers: a module imports only from modules of a lower layer, or of its own package."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tracelet
+
+ROOT = Path(tracelet.__file__).parent
+
+LAYERS = {
+    "events": 0,
+    "errors": 0,
+    "delivery": 0,
+    "_notices": 0,
+    "backend": 1,
+    "codec": 1,
+    "_values": 1,
+    "journal": 2,
+    "_discovery": 2,
+    "_retry": 2,
+    "_blocking": 2,
+    "_sources": 3,
+    "status": 3,
+    "_settings": 3,
+    "_subscription": 4,
+    "_bus": 5,
+    "_verbs": 5,
+    "run": 6,
+    "tensorboard": 7,
+    "host": 7,
+    "api": 8,
+    "testing": 9,
+    "cli": 9,
+    "__init__": 9,
+    "__main__": 10,
+}
+
+FORBIDDEN = ("mlflow", "torch", "tensorboard", "tensorboardX", "numpy", "tracelet_mlflow")
+
+
+def modules() -> list[Path]:
+    return sorted(ROOT.rglob("*.py"))
+
+
+def layer_of(name: str) -> str:
+    """The layer's name of a module `tracelet.x.y`."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            assert node.module is not None
+            if node.module == "tracelet":
+                found |= {f"tracelet.{alias.name}" for alias in node.names}
+            else:
+                found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_module_imports_only_from_lower_layers(path: Path) -> None:
+    """No import goes up or sideways, and every module has its layer."""
+    own = path.relative_to(ROOT).with_suffix("").parts[0]
+    for name in imports(path):
+        if name.split(".")[0] == "tracelet":
+            other = layer_of(name)
+            if other != own:
+                assert LAYERS[other] < LAYERS[own], f"{own} (layer {LAYERS[own]}) imports {name}"
+        elif own not in ("cli", "testing"):
+            assert name.split(".")[0] not in FORBIDDEN, f"{own} imports {name}"
+
+
+def test_every_layer_exists() -> None:
+    """The table above names modules that are there."""
+    present = {path.relative_to(ROOT).with_suffix("").parts[0] for path in modules()}
+    assert set(LAYERS) == present
+
+
+def test_importing_tracelet_is_light() -> None:
+    """`import tracelet` brings in none of the libraries that only delivery, capture or the command line need."""
+    code = "import sys, tracelet; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"anyio", "asyncio", "httpx", "tenacity", "numpy", "rich", "typer", "torch", "mlflow", "tensorboardX"}
+    assert not heavy & set(loaded)
