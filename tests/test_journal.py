@@ -406,7 +406,12 @@ def test_sync_makes_durable_what_was_appended(tmp_path: Path, monkeypatch: pytes
     """sync calls fdatasync for every segment that has unsynced frames, and does nothing when there are none."""
     synced: list[int] = []
     real = os.fdatasync
-    monkeypatch.setattr(os, "fdatasync", lambda fd: (synced.append(os.fstat(fd).st_ino), real(fd))[1])
+
+    def fdatasync(fd: int) -> None:
+        synced.append(os.fstat(fd).st_ino)
+        real(fd)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
     writer = LogWriter(tmp_path, first_size=8192)
     append(writer, *range(1000))
     writer.sync()

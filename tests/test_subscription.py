@@ -24,7 +24,7 @@ Raising = Callable[[], BaseException]
 
 
 def open_run(directory: Path, *backends: RecordingBackend) -> Any:
-    return tracelet.open_run(backend=list(backends), exp_name="test", directory=directory)
+    return tracelet.open_run(backend=backends, exp_name="test", directory=directory)
 
 
 def account(run: AsyncRun, name: str = "RecordingBackend") -> BackendStatus:

@@ -104,7 +104,7 @@ def redact(value: Any) -> Any:
     return value
 
 
-def _load(name: str) -> type[Backend]:
+def _load(name: str) -> Any:
     if ":" in name:
         point = EntryPoint(name, name, GROUP)
         where = "a class named by its path"
@@ -120,7 +120,7 @@ def _load(name: str) -> type[Backend]:
     except (Exception, SystemExit) as error:
         raise BrokenBackend(name, where, f"importing {point.value} raised {type(error).__name__}: {error}") from error
     _check(name, where, backend, _MEMBERS)
-    return cast(type[Backend], backend)
+    return backend
 
 
 def _check(name: str, where: str, backend: object, members: tuple[str, ...]) -> None:

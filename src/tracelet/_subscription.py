@@ -18,6 +18,7 @@ from tracelet.backend import Backend, Batch, Outcome, RunInfo, State
 from tracelet.errors import Denied, Hung, Rejected, Transient
 from tracelet.events import Event, Lane, MetricsLogged
 from tracelet.journal import Cursor, Position, RunDirectory, log_key
+from tracelet.status import read_status
 
 T = TypeVar("T")
 log = logging.getLogger("tracelet.delivery")
@@ -57,7 +58,10 @@ class Subscription:
     async def run(self) -> None:
         """Deliver everything. What goes wrong ends in the cursor's record and the log, never in an exception."""
         try:
-            await self._deliver()
+            if self._follow and self._settled():
+                self._phase("closed")
+            else:
+                await self._deliver()
         except Hung as error:
             self._fail("hung", error)
         except (Exception, SystemExit) as error:
@@ -67,6 +71,11 @@ class Subscription:
             self._blocking.stop()
             for source in self._sources.values():
                 source.close()
+
+    def _settled(self) -> bool:
+        """Whether another process has delivered everything and closed the backend already."""
+        status = read_status(self._directory, [self.name]).backends[self.name]
+        return status.outcome is not None and status.pending == 0
 
     # From opening to closing.
 

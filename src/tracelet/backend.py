@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum, StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import ParamSpec, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -128,24 +128,34 @@ class Batch:
 class Backend(Protocol):
     """A place that runs are delivered to. Implement it without a base class; the members are all there is.
 
-    The class is called with `(options, run)`; no SDK may be imported before `open`, because training processes load
-    the plugin's module to validate the options.
+    The class is called with `(options, run: RunInfo)`; no SDK may be imported before `open`, because training processes
+    load the plugin's module to validate the options.
 
     `open`, `export` and `close` may raise `Transient` (try again), `Denied` (credentials), `Rejected` (this will never
     be taken), or connection errors (`OSError`, `TimeoutError`: as `Transient`). Anything else is taken for a fault of
     the batch: it is halved until the events at fault are alone, and these are dead-lettered.
     """
 
-    delivery: ClassVar[Delivery]
-    handles: ClassVar[frozenset[type[Event]]]
-    """The event types it can take; others are counted as dropped{unsupported}. A run's start and end come as `open`
-    and `close`, never as events."""
-    idempotency: ClassVar[Idempotency]
-    Options: ClassVar[type[msgspec.Struct]]
-    """A Struct, `forbid_unknown_fields=True`, every field with a default. It is built in the training process, so its
-    `__post_init__` is where paths become absolute and environment variables are read; it must be idempotent."""
+    @property
+    def delivery(self) -> Delivery:
+        """How it wants to be delivered to; a class attribute."""
 
-    def __init__(self, options: Any, run: RunInfo) -> None: ...
+    @property
+    def handles(self) -> frozenset[type[Event]]:
+        """The event types it can take; others are counted as dropped{unsupported}. A class attribute. A run's start
+        and end come as `open` and `close`, never as events."""
+
+    @property
+    def idempotency(self) -> Idempotency:
+        """What delivering again does; a class attribute."""
+
+    @property
+    def Options(self) -> type[msgspec.Struct]:  # noqa: N802 - it is a class
+        """A Struct with `forbid_unknown_fields=True` and a default for every field; a class attribute.
+
+        It is built in the training process, so its `__post_init__` is where paths become absolute and environment
+        variables are read; it must be idempotent.
+        """
 
     async def open(self, state: State | None) -> Opened:
         """Find the run, or create it; never a second one. `state` is what was last saved, or None."""

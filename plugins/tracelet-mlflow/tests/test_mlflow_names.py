@@ -8,7 +8,7 @@ from itertools import combinations
 import pytest
 from tracelet_mlflow._names import artifact_path, key, key_in_context, text_path
 
-from tracelet.events import Context
+from tracelet.events import Context, Scalar
 
 GOOD_KEYS = ["loss", "train/loss", "a b", "a:b", "Größe", "学習率", "v1.5", ".hidden", "x-y_z", "k" * 250]
 BAD_KEYS = ["", "acc@5", "acc#5", "acc%5", "/abs", "a//b", "a/", "..", "../x", "..x", ".", "a/./b", "a/../b", "a\nb"]
@@ -48,46 +48,17 @@ def test_a_plain_context_reads_well() -> None:
 
 def test_contexts_never_collide() -> None:
     """Every name in every context has a key of its own, whatever the types, separators and look-alikes."""
-    values = [
-        "1",
-        1,
-        True,
-        1.0,
-        "True",
-        None,
-        "None",
-        "a b:c",
-        "a",
-        "",
-        "a/b",
-        "nan",
-        math.nan,
-        math.inf,
-        10**400,
-        "0.5",
-        0.5,
-    ]
-    contexts: list[Context] = [(), *((("k", value),) for value in values), (("k", "a"), ("b", "c"))]
+    values: list[Scalar] = ["1", 1, True, 1.0, "True", None, "None", "nan", math.nan, math.inf, 10**400, "0.5", 0.5]
+    values += ["a b:c", "a", "", "a/b"]
+    contexts: list[Context] = [(), (("k", "a"), ("b", "c"))]
+    contexts += [(("k", value),) for value in values]
     names = ["loss", "loss k:a", "loss k:1", "loss k:a b:c", "acc@5", ""]
     keys = [key_in_context(name, context).text for name in names for context in contexts]
     assert len(set(keys)) == len(keys)
 
 
-BAD_PATHS = [
-    "../../etc/passwd",
-    "/etc/passwd",
-    "a/../b",
-    "..",
-    ".",
-    "",
-    "a\0b",
-    "a\\b",
-    "C:\\x",
-    "a%2e%2e",
-    "a#b",
-    "a?b",
-]
-BAD_PATHS += ["x" * 5_000, "d/" * 900 + "f", "a\nb", "é" * 300 + ".png", "file:///etc/passwd"]
+BAD_PATHS = ["../../etc/passwd", "/etc/passwd", "a/../b", "..", ".", "", "a\0b", "a\\b", "C:\\x", "a%2e%2e"]
+BAD_PATHS += ["a#b", "a?b", "x" * 5_000, "d/" * 900 + "f", "a\nb", "é" * 300 + ".png", "file:///etc/passwd"]
 
 
 @pytest.mark.parametrize("name", BAD_PATHS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 
@@ -72,8 +73,9 @@ class _Child:
         self._directory = directory
         self._target = target
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.RLock()  # between the keeper thread and whoever flushes or finishes
         self._delay = 0.0
-        self._due = 0.0
+        self._due: float | None = None  # when the next process is to be started, on the monotonic clock
         self._mark = -1  # how far the cursor was when the process was started
 
     def start(self) -> None:
@@ -85,18 +87,21 @@ class _Child:
         self._spawn()
 
     def wake(self) -> None:
-        process = self._process
-        if process is None or process.stdin is None:
-            return
-        try:
-            os.write(process.stdin.fileno(), b"\n")
-        except (BlockingIOError, BrokenPipeError, ValueError):
-            return  # it is awake, or dead and about to be replaced
+        with self._lock:
+            if self._process is None or self._process.stdin is None:
+                return
+            try:
+                os.write(self._process.stdin.fileno(), b"\n")
+            except (BlockingIOError, BrokenPipeError):
+                return  # it is awake, or dead and about to be replaced
 
     def watch(self) -> None:
+        with self._lock:
+            if not self.ended:
+                self._watch()
+
+    def _watch(self) -> None:
         process = self._process
-        if self.ended:
-            return
         if process is not None:
             code = process.poll()
             if code is None:
@@ -109,18 +114,20 @@ class _Child:
             progress = self._progress()
             self._delay = 0.0 if progress > self._mark else min(max(0.5, self._delay * 2), _LONGEST_DELAY)
             self._due = time.monotonic() + self._delay
-        if time.monotonic() >= self._due:
+        if self._due is not None and time.monotonic() >= self._due:
+            self._due = None
             self._spawn()
 
     def release(self) -> None:
         """Let the process go on by itself, or be reaped if it has ended."""
-        self.ended = True
-        if self._process is not None:
-            self._process.poll()
-            self._close_pipe()
-            # Popen warns of a child that is still running when it is collected; this one is meant to be.
-            self._process.returncode = self._process.returncode or 0
-            self._process = None
+        with self._lock:
+            self.ended = True
+            if self._process is not None:
+                self._process.poll()
+                self._close_pipe()
+                # Popen warns of a child that is still running when it is collected; this one is meant to be.
+                self._process.returncode = self._process.returncode or 0
+                self._process = None
 
     def _close_pipe(self) -> None:
         if self._process is not None and self._process.stdin is not None:

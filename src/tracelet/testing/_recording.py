@@ -53,9 +53,9 @@ class RecordingBackend:
         on_close: Callable[[Outcome], Awaitable[None]] = _willing,
     ) -> None:
         if delivery is not None:
-            self.delivery = delivery  # type: ignore[misc]
+            self.delivery = delivery
         if handles is not None:
-            self.handles = handles  # type: ignore[misc]
+            self.handles = handles
         self._on_open, self._on_export, self._on_close = on_open, on_export, on_close
         self.opened: list[State | None] = []
         self.batches: list[Batch] = []

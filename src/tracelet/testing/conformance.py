@@ -76,7 +76,7 @@ class _Session:
 
     def __init__(self, backend: Backend, before: _Session | None) -> None:
         self.backend = backend
-        self._sequences = dict.fromkeys(Lane, 0) if before is None else before._sequences
+        self._sequences: dict[Lane, int] = dict.fromkeys(Lane, 0) if before is None else before._sequences
 
     async def export(self, *events: Event) -> list[Batch]:
         batches = []

@@ -58,6 +58,12 @@ def key_in_context(name: str, context: Context) -> Name:
     """The key of a metric: `loss` in the context subset=val is `loss subset:val`."""
     if not context:
         return key(name)
+    return _key_in_context(name, context, tuple([type(value) for _, value in context]))
+
+
+@lru_cache(maxsize=16_384)
+def _key_in_context(name: str, context: Context, types: tuple[type, ...]) -> Name:
+    """The types are for the cache, to which 1, 1.0 and True are one."""
     text = name + _suffix(context, ":")
     if _is_key(text) and _is_unambiguous(name, context):
         return Name(text, altered=False)

@@ -79,6 +79,10 @@ def _tls(scheme: str, verify: bool | str, client_cert: str | None) -> ssl.SSLCon
     return context
 
 
+class _Broken(Transient):
+    """Raised when a connection ends before the answer."""
+
+
 class _InternalError(Transient):
     """Raised when the server answers 500, which may be its own trouble or the request's."""
 
@@ -228,9 +232,13 @@ class RestTransport:
         if response.content:  # the server answers nothing, or an empty object
             self._decoded(response, _Nothing)
 
-    async def _get(self, path: str, answer: type[T], **params: str) -> T:
+    async def _get(self, path: str, answer: type[T], /, **params: str) -> T:
         request = self._client.build_request("GET", _API + path, params=params)
-        return self._decoded(await self._send(request), answer)
+        try:
+            response = await self._send(request)
+        except _Broken:  # a server may close a kept connection at any time, and does after a 500; a GET can be repeated
+            response = await self._send(request)
+        return self._decoded(response, answer)
 
     async def _post(self, path: str, body: dict[str, Any], answer: type[T]) -> T:
         headers = {"Content-Type": "application/json"}
@@ -240,10 +248,12 @@ class RestTransport:
     async def _send(self, request: httpx.Request) -> httpx.Response:
         try:
             response = await self._client.send(request)
+        except (httpx.NetworkError, httpx.ProtocolError) as error:
+            raise _Broken(f"{self._url}: {_reason(error)}") from error
         except httpx.HTTPError as error:
-            raise Transient(f"{self._url}: {str(error) or type(error).__name__}") from error
+            raise Transient(f"{self._url}: {_reason(error)}") from error
         if response.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
-            raise _InternalError(f"{self._url}: {_summary(response)}")
+            raise _InternalError(f"{self._url}: {_summary(response)}", _retry_after(response))
         if not response.is_success:
             raise self._refusal(response)
         return response
@@ -255,7 +265,7 @@ class RestTransport:
             raise Transient(self._not_mlflow(response)) from error
 
     def _refusal(self, response: httpx.Response) -> Exception:
-        retry_after = parse_retry_after(response.headers.get("Retry-After"))
+        retry_after = _retry_after(response)
         try:
             error = msgspec.json.decode(response.content, type=_Error)
         except msgspec.DecodeError:
@@ -267,6 +277,18 @@ class RestTransport:
 
     def _not_mlflow(self, response: httpx.Response) -> str:
         return f"{self._url} is not an MLflow server? It answered {_summary(response)}"
+
+
+def _reason(error: BaseException) -> str:
+    """The error's name, and the first text in its chain: some event loops leave the outer ones empty."""
+    cause: BaseException | None = error
+    while cause is not None and not str(cause):
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__ if cause is None else f"{type(error).__name__}: {cause}"
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    return parse_retry_after(response.headers.get("Retry-After"))
 
 
 def _summary(response: httpx.Response) -> str:

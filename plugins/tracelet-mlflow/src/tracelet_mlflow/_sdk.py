@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import mlflow.entities
+import mlflow.store.db.utils
 import requests
 import sqlalchemy.exc
 from mlflow import MlflowClient
@@ -27,6 +28,9 @@ _TEMPORARY = (
     sqlalchemy.exc.TimeoutError,
     requests.exceptions.RequestException,
 )
+_STORAGE_CLIENTS = frozenset(("boto3", "botocore", "google", "azure", "urllib3", "paramiko", "pysftp"))
+"""The packages through which MLflow reaches artifact stores, and whose errors it lets through."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -35,9 +39,7 @@ class SdkTransport:
     """Speaks through an MlflowClient; built in the blocking thread, since a new database gets its schema here."""
 
     def __init__(self, uri: str, blocking: BlockingCalls) -> None:
-        # The core retries, and can be seen doing it; the SDK's own seven retries would take minutes inside one call.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        _leave_retries_to_the_core()
         self._blocking = blocking
         self._is_local = urlsplit(uri).scheme.partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql")
         self._client: Any = self._guarded(MlflowClient, tracking_uri=uri)
@@ -117,6 +119,10 @@ class SdkTransport:
             raise Rejected(f"a file and a folder of one name: {error}") from error
         except _TEMPORARY as error:
             raise Transient(f"{type(error).__name__}: {error}") from error
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] in _STORAGE_CLIENTS:
+                raise Transient(f"artifact store: {type(error).__name__}: {error}") from error
+            raise
 
     def _translated(self, error: MlflowException) -> TraceletError:
         """As over HTTP; but an internal error of a store in this process is about the data, not about a server."""
@@ -124,6 +130,13 @@ class SdkTransport:
         if self._is_local and error.error_code == "INTERNAL_ERROR":
             return Rejected(reason)
         return failure(error.get_http_status_code(), error.error_code, reason)
+
+
+def _leave_retries_to_the_core() -> None:
+    """The core retries, and can be seen doing it; the SDK's own retries would take minutes inside one call."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    mlflow.store.db.utils.MAX_RETRY_COUNT = 1  # it has no variable, and sleeps for 100 s before a database is given up
 
 
 def _run(run: Any) -> Run:

@@ -1,0 +1,93 @@
+"""What `tracelet sync` shows while it delivers: bars on a terminal, a line at each beginning and end elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import anyio
+import rich.progress
+
+from tracelet.cli._output import BAD, FAINT, GOOD, Part, console, count, show
+
+if TYPE_CHECKING:
+    from tracelet.host.sync import Backlog
+
+_REFRESH = 0.1
+
+
+class Progress:
+    """Watches backlogs. As a context manager it also shows the warnings of delivery, each on a line of its own."""
+
+    def __init__(self) -> None:
+        self._bars = rich.progress.Progress(
+            rich.progress.TextColumn("{task.description}", markup=False),
+            rich.progress.BarColumn(),
+            rich.progress.MofNCompleteColumn(),
+            rich.progress.TextColumn("{task.fields[state]}", markup=False),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._at_work: dict[rich.progress.TaskID, Backlog] = {}
+        self._warnings = _Warnings(logging.WARNING)
+
+    def __enter__(self) -> Progress:
+        logger = logging.getLogger("tracelet")
+        logger.addHandler(self._warnings)
+        logger.propagate = False
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._bars.stop()
+        logger = logging.getLogger("tracelet")
+        logger.propagate = True
+        logger.removeHandler(self._warnings)
+
+    def began(self, backlog: Backlog) -> None:
+        pending = backlog.status.pending
+        description = f"{backlog.run.name} → {backlog.backend}"
+        self._at_work[self._bars.add_task(description, total=pending, state="")] = backlog
+        if not console.is_terminal:
+            show(f"{_label(backlog)}: {count(pending)} to deliver")
+
+    def ended(self, backlog: Backlog) -> None:
+        for task in [task for task, other in self._at_work.items() if other is backlog]:
+            del self._at_work[task]
+            self._bars.remove_task(task)
+        show(f"{_label(backlog)}: ", *_ending(backlog))
+
+    async def refresh(self) -> None:
+        """Keep the bars up to date, until it is cancelled."""
+        while True:
+            for task, backlog in self._at_work.items():
+                self._bars.update(task, completed=backlog.done, state=backlog.phase)
+            await anyio.sleep(_REFRESH)
+
+
+class _Warnings(logging.Handler):
+    """Delivery's log, without the tracebacks, which are for the logs of delivery processes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not record.exc_info:
+            show((record.getMessage(), FAINT))
+
+
+def _label(backlog: Backlog) -> str:
+    return f"{backlog.run.name} {backlog.directory.id} → {backlog.backend}"
+
+
+def _ending(backlog: Backlog) -> list[Part]:
+    status = backlog.status
+    parts = [f"{count(backlog.delivered)} delivered"]
+    if status.outcome is not None:
+        parts.append(f"the run is closed as {status.outcome}")
+    if status.dead_lettered:
+        parts.append(f"{status.dead_lettered:,} refused so far, kept in {backlog.directory.path / 'dead'}")
+    text = ", ".join(parts)
+    if not backlog.complete:
+        return [text, ", ", (f"{status.pending:,} pending: {backlog.problem}", BAD)]
+    note = backlog.problem or ("the training goes on" if backlog.live else None)
+    return [(text, GOOD), f", {note}" if note else "", f" · {status.url}" if status.url else ""]

@@ -1,0 +1,132 @@
+"""`tracelet sync`: deliver what is pending."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import msgspec
+import typer
+
+from tracelet.cli import _runs
+from tracelet.cli._output import BAD, count, show
+from tracelet.cli._progress import Progress
+from tracelet.errors import TraceletError
+from tracelet.journal import RunDirectory
+
+if TYPE_CHECKING:
+    from tracelet.host.sync import Backlog
+
+EXIT_CODES = """\b
+Exit codes:
+  0    nothing is pending any more
+  1    something is, and the output says why
+  2    there is no such run or backend, or an option is wrong
+  130  interrupted; nothing is lost"""
+
+
+def sync(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN",
+            help="Runs, by id, the beginning of the id, or directory; all with something pending if none is given.",
+        ),
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Deliver to this backend only; a run that has not been delivered to it before is now, from its "
+            "beginning. May be repeated.",
+        ),
+    ] = None,
+    directory: _runs.Directory = None,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            metavar="SECONDS",
+            help="Give up on a backend that fails for that long without taking anything.",
+        ),
+    ] = 60.0,
+) -> None:
+    """Deliver what is pending: what was logged offline, or while a server was down, or by a machine that died.
+
+    Credentials come from the environment, as when training. It may be interrupted and repeated: it goes on where it
+    stopped. Beside a training that delivers by itself it leaves the delivery to that.
+    """
+    sys.path.append(os.getcwd())  # where the training found a backend that is named by its module
+    folder = _runs.root(directory)
+    places = [_runs.find_run(run, folder) for run in runs] if runs else _runs.all_runs(folder)
+    _check_backends(backend or [])
+    backlogs, readable = _collect(places, backend or [])
+    if not backlogs:
+        if readable:
+            show("nothing to do: everything is delivered")
+        raise typer.Exit(0 if readable else 1)
+    complete = _deliver(backlogs, timeout)
+    _leave(0 if complete and readable else 1)
+
+
+def _check_backends(names: list[str]) -> None:
+    from tracelet._discovery import find
+
+    for name in names:
+        try:
+            find(name)
+        except TraceletError as error:
+            raise typer.BadParameter(str(error), param_hint="--backend") from error
+
+
+def _collect(places: list[Path], backends: list[str]) -> tuple[list[Backlog], bool]:
+    """What is to be done, and whether all runs could be read."""
+    from tracelet.host.sync import add_backend, find_backlogs
+
+    backlogs: list[Backlog] = []
+    readable = True
+    for place in places:
+        run = RunDirectory(place)
+        try:
+            for name in backends:
+                add_backend(run, name)
+            backlogs += find_backlogs(run, backends)
+        except (OSError, msgspec.MsgspecError) as error:
+            if (place / "journal").is_dir() or (place / "run.json").exists():
+                readable = False
+                show((place.name, "bold"), ": ", (f"its record can't be used: {error}", BAD))
+    return backlogs, readable
+
+
+def _deliver(backlogs: list[Backlog], timeout: float) -> bool:
+    """Whether everything is delivered in the end."""
+    import anyio
+
+    from tracelet.host.sync import deliver
+
+    async def run() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(view.refresh)
+            await deliver(backlogs, timeout, view)
+            tasks.cancel_scope.cancel()
+
+    try:
+        with Progress() as view:
+            anyio.run(run)
+    except KeyboardInterrupt:
+        left = sum(backlog.account().pending for backlog in backlogs)
+        show(f"interrupted: {count(left)} pending, and nothing is lost; tracelet sync goes on from here")
+        _leave(130)
+    return all(backlog.complete for backlog in backlogs)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process, without waiting for the threads of an SDK that hangs."""
+    if code and threading.active_count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    raise typer.Exit(code)

@@ -1,0 +1,91 @@
+"""Backends that misbehave, for delivery processes: `faulty_backends:Crashing` and so on."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import anyio
+import msgspec
+
+from tracelet import Batch, Delivery, Idempotency, Opened, Outcome, RunInfo, Secret, State
+from tracelet.errors import Transient
+from tracelet.events import Event, MetricsLogged
+
+
+class Options(msgspec.Struct, forbid_unknown_fields=True):
+    """`mark` is a file whose existence heals the backend."""
+
+    mark: str = "/nonexistent"
+    token: Annotated[str, Secret] = ""
+
+
+class Base:
+    delivery = Delivery(linger=0.02, timeout=0.5)
+    handles: frozenset[type[Event]] = frozenset({MetricsLogged})
+    idempotency = Idempotency.APPENDS
+    Options = Options
+
+    def __init__(self, options: Any, run: RunInfo) -> None:
+        self.options, self.run = options, run
+
+    @property
+    def healed(self) -> bool:
+        return Path(self.options.mark).exists()
+
+    async def open(self, state: State | None) -> Opened:
+        return Opened({})
+
+    async def export(self, batch: Batch) -> None: ...
+
+    async def close(self, outcome: Outcome) -> None: ...
+
+
+class Raising(Base):
+    async def export(self, batch: Batch) -> None:
+        raise ValueError("always")
+
+
+class Unopenable(Base):
+    async def open(self, state: State | None) -> Opened:
+        raise ValueError("never opens")
+
+
+class Unclosable(Base):
+    async def close(self, outcome: Outcome) -> None:
+        raise ValueError("never closes")
+
+
+class Exiting(Base):
+    async def export(self, batch: Batch) -> None:
+        if not self.healed:
+            os._exit(9)
+
+
+class LoopBlocking(Base):
+    async def export(self, batch: Batch) -> None:
+        time.sleep(3_600)
+
+
+class CallHanging(Base):
+    async def export(self, batch: Batch) -> None:
+        if not self.healed:
+            await self.run.blocking(time.sleep, 3_600)
+
+
+class NeverReturning(Base):
+    async def export(self, batch: Batch) -> None:
+        await anyio.sleep_forever()
+
+
+class Down(Base):
+    async def export(self, batch: Batch) -> None:
+        if not self.healed:
+            raise Transient("the server is down")
+
+
+class Leaky(Base):
+    async def open(self, state: State | None) -> Opened:
+        raise ValueError(f"can't reach http://user:{self.options.token}@localhost")

@@ -1,0 +1,427 @@
+"""Delivery processes: crashes of either side, bad backends, forks, and how scripts end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tracelet.journal import RunDirectory, holder
+from tracelet.status import RunStatus, read_status
+
+HERE = Path(__file__).parent
+
+
+class Script:
+    """A training script in a process of its own, with the file backend beside others."""
+
+    def __init__(self, tmp_path: Path, body: str, *, backends: str = "jsonl") -> None:
+        self.place = tmp_path
+        self.file = tmp_path / "events.jsonl"
+        prelude = f"import os, sys, time, tracelet\nBACKENDS = {backends!r}.split()\n"
+        prelude += f"TARGETS = {{n: ({{'path': {str(self.file)!r}}} if n == 'jsonl' else {{}}) for n in BACKENDS}}\n"
+        source = tmp_path / "train.py"
+        source.write_text(prelude + body)
+        environment = os.environ | {"TRACELET_DIR": str(tmp_path / "store"), "PYTHONPATH": str(HERE)}
+        self.process = subprocess.Popen(
+            [sys.executable, source],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, timeout: float = 60) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out, err
+
+    def say(self) -> str:
+        """The next line that the script printed."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def kill(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+            self.process.communicate()
+
+    @property
+    def run(self) -> RunDirectory:
+        (path,) = (self.place / "store" / "runs").iterdir()
+        return RunDirectory(path)
+
+    def status(self) -> RunStatus:
+        return read_status(self.run)
+
+    def lines(self) -> list[dict[str, Any]]:
+        whole = self.file.read_bytes().rpartition(b"\n")[0]  # the last line may be in the making
+        return [msgspec.json.decode(line) for line in whole.splitlines()]
+
+    def steps(self) -> list[int]:
+        return [line["step"] for line in self.lines() if line["kind"] == "MetricsLogged"]
+
+    def closed(self) -> list[str]:
+        return [line["outcome"] for line in self.lines() if line["kind"] == "closed"]
+
+
+Train = Callable[..., Script]
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Iterator[Train]:
+    """Start training scripts, and end them and their delivery processes with the test."""
+    scripts: list[Script] = []
+
+    def start(body: str, *, backends: str = "jsonl") -> Script:
+        scripts.append(Script(tmp_path, body, backends=backends))
+        return scripts[-1]
+
+    yield start
+    for script in scripts:
+        script.kill()
+    for lock in tmp_path.glob("store/runs/*/cursors/*.lock"):
+        kill(holder(lock.with_name(lock.name.removesuffix(".lock"))))
+
+
+def kill(pid: int | None) -> None:
+    """End a process that may have ended."""
+    if pid:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def check_account(status: RunStatus) -> None:
+    for backend in status.backends.values():
+        whole = backend.delivered + sum(backend.dropped.values()) + backend.dead_lettered + backend.pending
+        assert backend.emitted == whole == status.emitted
+
+
+START = "run = tracelet.start_logging(TARGETS, exp_name='e', project='p')\n"
+
+
+def test_a_script_is_delivered_and_closed(tmp_path: Path, train: Train) -> None:
+    """When a script has ended, everything it said has arrived, and the run is completed."""
+    script = train(START + "for i in range(1000): run.log_metric('m', i / 2, i)\n")
+    code, _, err = script.finish()
+    assert code == 0
+    assert script.steps() == list(range(1000))
+    assert script.closed() == ["completed"]
+    assert "jsonl: 1,002 of 1,002 events delivered" in err
+    status = script.status()
+    check_account(status)
+    assert status.backends["jsonl"].state == "closed"
+
+
+def test_sigkill_of_training_loses_nothing(tmp_path: Path, train: Train, eventually: Callable[..., None]) -> None:
+    """After SIGKILL of the training process all it said arrives, and the run is closed as killed."""
+    body = START + "for i in range(20_000): run.log_metric('m', 1.0, i)\nprint('said', flush=True)\ntime.sleep(600)\n"
+    script = train(body)
+    assert script.say() == "said"
+    script.kill()
+    eventually(lambda: script.file.exists() and script.closed())
+    assert script.steps() == list(range(20_000))
+    assert script.closed() == ["killed"]
+    eventually(lambda: script.status().backends["jsonl"].state == "closed")
+    check_account(script.status())
+    assert script.status().emitted == 20_001
+
+
+def test_sigkill_of_delivery_again_and_again_loses_nothing(
+    tmp_path: Path, train: Train, eventually: Callable[..., None]
+) -> None:
+    """With the delivery process killed repeatedly, every point arrives once and the account stays exact."""
+    body = (
+        START
+        + """
+for i in range(3_000):
+    run.log_metric('m', 1.0, i)
+    time.sleep(0.001)
+"""
+    )
+    script = train(body)
+    eventually(lambda: (tmp_path / "store" / "runs").exists() and script.file.exists())
+    killed: set[int] = set()
+    while script.process.poll() is None and len(killed) < 8:
+        pid = holder(script.run.cursor("jsonl"))
+        if pid and pid not in killed:
+            before = len(script.lines())
+            eventually(lambda before=before: len(script.lines()) > before or script.process.poll() is not None)
+            if script.process.poll() is None:
+                killed.add(pid)
+                kill(pid)
+    code, _, err = script.finish()
+    assert code == 0, err
+    assert len(killed) >= 3
+    eventually(lambda: script.status().pending == {})
+    assert script.steps() == list(range(3_000))
+    assert script.closed() == ["completed"]
+    check_account(script.status())
+    assert script.status().backends["jsonl"].delivered == 3_002
+
+
+BAD = ["Raising", "Unopenable", "Unclosable", "Exiting", "LoopBlocking", "CallHanging", "NeverReturning"]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_backend_changes_nothing_for_the_other(tmp_path: Path, train: Train, name: str) -> None:
+    """Beside a backend that raises, exits, blocks or hangs, the other gets everything within the run."""
+    body = (
+        START
+        + """
+for i in range(2_000): run.log_metric('m', 1.0, i)
+deadline = time.monotonic() + 30
+while run.status().backends['jsonl'].delivered < 2_001:
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+tracelet.stop_logging(timeout=2)
+"""
+    )
+    script = train(body, backends=f"faulty_backends:{name} jsonl")
+    code, _, err = script.finish()
+    assert code == 0, err
+    assert script.steps() == list(range(2_000))
+    assert script.closed() == ["completed"]
+    status = script.status()
+    check_account(status)
+    bad = status.backends[f"faulty_backends:{name}"]
+    if name == "Raising":
+        assert bad.dead_lettered == 2_000
+        assert bad.outcome == "completed"
+    else:
+        assert bad.pending > 0
+        assert f"faulty_backends:{name}: {bad.pending:,} events pending" in err
+
+
+@pytest.mark.parametrize("name", ["Exiting", "CallHanging"])
+def test_a_backend_that_recovers_gets_everything(tmp_path: Path, train: Train, name: str) -> None:
+    """A delivery process that exits or hangs is replaced, and the next one goes on where it stopped."""
+    body = f"""
+mark = {str(tmp_path / "mark")!r}
+run = tracelet.start_logging({{'faulty_backends:{name}': {{'mark': mark}}}}, exp_name='e', project='p')
+for i in range(100): run.log_metric('m', 1.0, i)
+cursor = run.directory / 'cursors'
+log = next(run.directory.glob('delivery-*.log'))
+deadline = time.monotonic() + 30
+while 'mark' not in globals() or time.monotonic() < deadline:
+    first = run.status().backends['faulty_backends:{name}']
+    if first.state in ('running', 'hung', 'starting') and time.monotonic() > deadline - 29:
+        open(mark, 'w').close()
+        break
+    time.sleep(0.01)
+assert run.flush(timeout=30)
+"""
+    script = train(body, backends="")
+    code, _, err = script.finish()
+    assert code == 0, err
+    status = script.status()
+    check_account(status)
+    assert status.backends[f"faulty_backends:{name}"].delivered == 102
+
+
+def test_a_script_ends_in_time_when_the_server_is_down(tmp_path: Path, train: Train) -> None:
+    """With nothing getting through, the script ends within its deadline with code 0 and says what is pending."""
+    body = (
+        START
+        + """
+for i in range(100): run.log_metric('m', 1.0, i)
+started = time.monotonic()
+tracelet.stop_logging(timeout=1)
+print(time.monotonic() - started)
+"""
+    )
+    script = train(body, backends="faulty_backends:Down")
+    code, out, err = script.finish()
+    assert code == 0
+    assert 1 <= float(out) < 10
+    last = err.strip().splitlines()[-1]
+    assert "102 events pending" in last
+    assert "the server is down" in last
+    assert last.endswith(f"tracelet sync {script.run.path}")
+    assert holder(script.run.cursor("faulty_backends:Down")), "delivery goes on by itself"
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "outcome"),
+    [
+        ("tracelet.stop_logging()", 0, "completed"),
+        ("pass", 0, "completed"),
+        ("raise ValueError('mine')", 1, "failed"),
+        ("sys.exit(3)", 3, "failed"),
+        ("sys.exit(0)", 0, "completed"),
+        ("raise KeyboardInterrupt", 130, "killed"),
+        ("tracelet.stop_logging('failed')", 0, "failed"),
+        ("os._exit(0)", 0, "killed"),
+        ("with run: raise ValueError", 1, "failed"),
+    ],
+)
+def test_the_outcome_is_how_the_script_ended(
+    tmp_path: Path, train: Train, ending: str, code: int, outcome: str, eventually: Callable[..., None]
+) -> None:
+    """The run is completed, failed or killed as the script's own end was."""
+    script = train(START + "run.log_metric('m', 1.0)\n" + ending + "\n")
+    found, _, _ = script.finish()
+    assert found == (code if code != 130 else -signal.SIGINT)
+    eventually(lambda: script.file.exists() and script.closed() == [outcome])
+    assert script.steps() == [0]
+
+
+def test_a_forked_worker_never_writes_into_the_run(tmp_path: Path, train: Train) -> None:
+    """A forked child may log, stop and exit as it likes: nothing of it arrives, and it delays nothing."""
+    body = (
+        START
+        + """
+run.log_metric('parent', 1.0, 0)
+children = []
+for _ in range(4):
+    pid = os.fork()
+    if pid == 0:
+        run.log_metric('child', 2.0, 1)
+        assert tracelet.active_run() is run and not run.active
+        tracelet.stop_logging()
+        sys.exit(0)
+    children.append(pid)
+for pid in children:
+    assert os.waitpid(pid, 0)[1] == 0
+run.log_metric('parent', 1.0, 2)
+"""
+    )
+    script = train(body)
+    code, _, err = script.finish()
+    assert code == 0, err
+    assert script.steps() == [0, 2]
+    assert script.closed() == ["completed"]
+    assert script.status().emitted == 4
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_multiprocessing_worker_never_writes_into_the_run(tmp_path: Path, train: Train, method: str) -> None:
+    """Workers of multiprocessing, however started, get an inert run, also where they execute the script again."""
+    body = f"""
+import multiprocessing
+
+def work(number):
+    run = tracelet.active_run()
+    if run is not None:
+        run.log_metric('worker', 1.0, number)
+    own = tracelet.start_logging(TARGETS, exp_name='worker')
+    own.log_metric('worker', 1.0, number)
+    assert not own.active
+    return number
+
+if __name__ == '__main__':
+    run = tracelet.start_logging(TARGETS, exp_name='e', project='p')
+    run.log_metric('m', 1.0, 7)
+    with multiprocessing.get_context({method!r}).Pool(2) as pool:
+        assert pool.map(work, range(4)) == [0, 1, 2, 3]
+"""
+    script = train(body)
+    code, _, err = script.finish()
+    assert code == 0, err
+    assert script.steps() == [7]
+    assert script.closed() == ["completed"]
+
+
+def test_a_long_lived_child_does_not_delay_the_end(
+    tmp_path: Path, train: Train, eventually: Callable[..., None]
+) -> None:
+    """A forked child that outlives the training, and holds its descriptors, delays neither the end nor the close."""
+    body = (
+        START
+        + """
+run.log_metric('m', 1.0, 0)
+pid = os.fork()
+if pid == 0:
+    time.sleep(600)
+    os._exit(0)
+print(pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    )
+    script = train(body)
+    child = int(script.say())
+    try:
+        eventually(lambda: script.file.exists() and script.closed() == ["killed"])
+        eventually(lambda: holder(script.run.cursor("jsonl")) is None)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        script.finish()
+
+
+def test_secrets_are_nowhere_on_disk_or_in_the_process_list(tmp_path: Path, train: Train) -> None:
+    """A secret option reaches the delivery process, and no file, log, message or command line."""
+    secret = "canary-7f3a"
+    body = f"""
+run = tracelet.start_logging({{'faulty_backends:Leaky': {{'token': {secret!r}}}}}, exp_name='e')
+deadline = time.monotonic() + 30
+while run.status().backends['faulty_backends:Leaky'].state != 'failed':
+    assert time.monotonic() < deadline
+    for process in os.listdir('/proc'):
+        if process.isdecimal():
+            try:
+                assert {secret!r}.encode() not in open(f'/proc/{{process}}/cmdline', 'rb').read()
+            except OSError:
+                pass
+assert "can't reach http://localhost" in run.status().backends['faulty_backends:Leaky'].last_error
+"""
+    script = train(body, backends="")
+    code, out, err = script.finish()
+    assert code == 0, err
+    assert secret not in out + err
+    for file in script.run.path.rglob("*"):
+        if file.is_file():
+            assert secret.encode() not in file.read_bytes(), file
+
+
+def test_a_run_goes_on_under_its_id(tmp_path: Path, train: Train) -> None:
+    """A second process with the run's id adds to the same run, and its outcome is the run's."""
+    body = "run = tracelet.start_logging(TARGETS, exp_name='e', run_id='mine', resume='allow')\n"
+    first = train(body + "run.log_metric('m', 1.0, 0)\ntracelet.stop_logging('failed')\n")
+    assert first.finish()[0] == 0
+    second = train(body + "run.log_metric('m', 1.0, 1)\n")
+    assert second.finish()[0] == 0
+    assert second.steps() == [0, 1]
+    assert second.closed() == ["failed", "completed"]
+    assert sum(line["kind"] == "opened" for line in second.lines()) == 1
+    assert second.run.writers() == ["0000", "0001"]
+    check_account(second.status())
+
+
+def test_offline_only_journals(tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With TRACELET_MODE=offline no process is started, and everything is in the journal."""
+    monkeypatch.setenv("TRACELET_MODE", "offline")
+    script = train(START + "for i in range(10): run.log_metric('m', 1.0, i)\n")
+    code, _, err = script.finish()
+    assert code == 0
+    assert not script.file.exists()
+    assert not list(script.run.path.glob("delivery-*"))
+    assert script.status().pending == {"jsonl": 12}
+    assert "12 events pending" in err
+
+
+def test_disabled_does_nothing(tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With TRACELET_MODE=disabled nothing is written, and wrong types are still refused."""
+    monkeypatch.setenv("TRACELET_MODE", "disabled")
+    body = START + "run.log_metric('m', 1.0)\ntry: run.log_metric('m', 'x')\nexcept TypeError: print('refused')\n"
+    code, out, err = train(body).finish()
+    assert (code, out.strip(), err) == (0, "refused", "")
+    assert not (tmp_path / "store").exists()
+
+
+def test_waiting_does_not_begin_at_start(tmp_path: Path, train: Train) -> None:
+    """start_logging returns before a backend that never opens could have."""
+    body = (
+        "started = time.monotonic()\n" + START + "print(time.monotonic() - started)\ntracelet.stop_logging(timeout=0)\n"
+    )
+    script = train(body, backends="faulty_backends:Down")
+    code, out, _ = script.finish()
+    assert code == 0
+    assert float(out) < 5
