@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import os
 import re
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+import tracelet
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -143,10 +146,6 @@ def test_every_guarantee_has_its_proof() -> None:
 
 def test_every_setting_is_documented() -> None:
     """Each TRACELET_* variable that the code reads, and each argument of start_logging, is in the settings' page."""
-    import inspect
-
-    import tracelet
-
     page = (ROOT / "docs" / "settings.md").read_text()
     package = Path(tracelet.__file__).parent
     variables = {name for path in package.rglob("*.py") for name in re.findall(r"TRACELET_[A-Z_]+", path.read_text())}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import statistics
 import time
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
@@ -33,21 +34,22 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Clock(msgspec.Struct):
-    """How long something took, all in all."""
+    """How long something took, in seconds, call by call."""
 
-    calls: int = 0
-    seconds: float = 0.0
+    durations: list[float] = []
 
     @property
-    def each(self) -> float:
-        """Microseconds per call."""
-        return self.seconds / max(self.calls, 1) * 1e6
+    def total(self) -> float:
+        return sum(self.durations)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.durations)
 
     def time(self, function: Callable[..., object], *args: object) -> None:
         started = time.perf_counter()
         function(*args)
-        self.seconds += time.perf_counter() - started
-        self.calls += 1
+        self.durations.append(time.perf_counter() - started)
 
 
 class Log:
@@ -94,7 +96,7 @@ class Training(msgspec.Struct, kw_only=True):
         accuracy: on images that were not trained on, from 0 to 1.
         seconds: how long the training took, logging included.
         closing: how many seconds the end of the run took.
-        without: what `add_scalar` took in a training before, without a run.
+        without: `add_scalar` in a short training before, without a run.
     """
 
     run: tracelet.Run

@@ -13,7 +13,7 @@ import typer
 
 from tracelet.cli import _output
 from tracelet.cli._content import Content, Row, compare
-from tracelet.cli._digits import Hyperparameters, Training, summary_writer, train
+from tracelet.cli._digits import Clock, Hyperparameters, Training, summary_writer, train
 from tracelet.cli._output import BAD, FAINT, GOOD, Part, count, show, show_table
 from tracelet.cli._plot import plot
 from tracelet.cli._readback import READ_BACK
@@ -140,16 +140,16 @@ def _show_loss(found: Content) -> None:
 
 def _show_times(training: Training) -> None:
     clocks = training.log.clocks
-    total = sum(clock.seconds for clock in clocks.values())
-    without = training.without.each
+    total = sum(clock.total for clock in clocks.values())
     show()
-    show(
-        (f"Logging took {total:.2f} s", "bold"),
-        f" of {training.seconds:.1f} s, TensorBoard's own files included",
-        (f"; an add_scalar without Tracelet took {without:.1f} µs", FAINT),
-    )
-    rows = [[name, f"{clock.calls:,}", f"{clock.each:,.1f}"] for name, clock in clocks.items()]
-    show_table(["", "calls", "µs per call"], rows, indent="  ")
+    show((f"Logging took {total:.2f} s", "bold"), f" of {training.seconds:.1f} s, TensorBoard's own files included")
+    rows = [[name, f"{len(clock.durations):,}", *_times(clock)] for name, clock in clocks.items()]
+    rows.append(["add_scalar without a run", f"{len(training.without.durations):,}", *_times(training.without)])
+    show_table(["", "calls", "seconds", "median µs"], rows, indent="  ")
+
+
+def _times(clock: Clock) -> list[str]:
+    return [f"{clock.total:.3f}", f"{clock.median * 1e6:,.1f}"]
 
 
 def _show_rows(rows: Sequence[Row], backend: str) -> None:

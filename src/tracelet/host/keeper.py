@@ -29,7 +29,9 @@ class Keeper:
         # A SimpleQueue's put, unlike an Event's set, may be interrupted by a signal handler that calls it again.
         self.nudges: SimpleQueue[bool] = SimpleQueue()
         self._watch = watch
+        self._backends = backends
         self._unlinked = set(backends)
+        self._delivered: dict[str, int] = {}  # by log key, to every backend; for when the cursors are deleted
         self._said: set[str] = set()
         self._synced = 0.0
         self._recorder: Recorder | None = None
@@ -53,26 +55,27 @@ class Keeper:
     def _work(self) -> None:
         assert self._recorder is not None
         while True:
-            self._tend(self._recorder)
+            due = time.monotonic() - self._synced >= FSYNC_INTERVAL
+            self._tend(self._recorder, sync=due)
             self._guarded(self._watch)
-            self._show_links(self._recorder)
+            if due or self._unlinked:
+                self._read_cursors(self._recorder)
             try:
                 if not self.nudges.get(timeout=_TICK):
                     return
             except Empty:
                 continue
 
-    def _tend(self, recorder: Recorder) -> None:
-        now = time.monotonic()
-        sync = now - self._synced >= FSYNC_INTERVAL
+    def _tend(self, recorder: Recorder, *, sync: bool) -> None:
         try:
             recorder.tend(sync=sync)
         except FileNotFoundError:
-            recorder.give_up(DELETED)
+            if recorder.loss_reason != DELETED:
+                recorder.give_up(DELETED, self._delivered)
         except OSError as error:
             self._say_once(f"the journal can't be synced to the disk: {error}")
         if sync:
-            self._synced = now
+            self._synced = time.monotonic()
         if recorder.loss_reason is not None:
             self._say_once(
                 f"events are being lost: {recorder.loss_reason} ({recorder.directory.path}); training goes on, "
@@ -85,12 +88,19 @@ class Keeper:
         except (DeliveryFailed, OSError) as error:
             self._say_once(f"delivery can't be started ({error}); events are kept in the journal")
 
-    def _show_links(self, recorder: Recorder) -> None:
+    def _read_cursors(self, recorder: Recorder) -> None:
+        if recorder.loss_reason == DELETED:
+            return
+        records = {name: read_cursor(recorder.directory.cursor(name)) for name in self._backends}
         for backend in sorted(self._unlinked):
-            url = read_cursor(recorder.directory.cursor(backend)).url
+            url = records[backend].url
             if url is not None:
                 self._unlinked.discard(backend)
                 self._say_once(f"{backend}: {url}")
+        for key in recorder.tallies():
+            reached = [record.logs[key].position.sequence if key in record.logs else 0 for record in records.values()]
+            # Cursors that vanish under our eyes read as new ones; what was delivered stays delivered.
+            self._delivered[key] = max(self._delivered.get(key, 0), min(reached, default=0))
 
     def _say_once(self, message: str) -> None:
         if message not in self._said:

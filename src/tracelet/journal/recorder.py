@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tracelet.events import Lane
@@ -109,10 +109,10 @@ class Recorder:
         for log in self._logs().values():
             log.sync()
 
-    def give_up(self, reason: str) -> None:
-        """Record nothing more and count what is lost."""
-        for log in self._logs().values():
-            log.give_up(reason)
+    def give_up(self, reason: str, delivered: Mapping[str, int]) -> None:
+        """Record nothing more, and count as lost what is not known to be delivered, by log key."""
+        for lane, log in self._logs().items():
+            log.give_up(reason, delivered.get(log_key(self.writer, lane), 0))
 
     def finish(self, word: int, payload: bytes) -> None:
         """Record the last event and seal the logs: the bulk log first, so that its end is known by the stream's.

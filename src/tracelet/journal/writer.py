@@ -281,10 +281,17 @@ class LogWriter:
             if self._limit >= 0:
                 self._map[LOST] = pack_count(self._lost)
 
-    def give_up(self, reason: str) -> None:
-        """Record nothing more, and count what is said from now on as lost: the directory is gone."""
+    def give_up(self, reason: str, delivered: int) -> None:
+        """Record nothing more: the directory is gone.
+
+        Args:
+            reason: see `loss_reason`.
+            delivered: how many of the events are known to have been read; the others count as lost, as do later ones.
+        """
         with self._lock:
             self.loss_reason = reason
+            self._lost += self._sequence - delivered
+            self._sequence = delivered
             self._map = _NOWHERE
             self._limit = -1
 
