@@ -23,6 +23,9 @@ from rich.table import Table
 
 T = TypeVar("T")
 
+ROOT = Path(__file__).resolve().parent.parent
+"""Where `python -m bench` works."""
+
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One figure.

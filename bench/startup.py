@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
-from bench._harness import Report, Row, alternate, main, scratch
+from bench._harness import ROOT, Report, Row, alternate, main, scratch
 
 METHOD = (
-    "Fresh interpreters in alternating rounds, medians. The import: an interpreter that imports and ends, beyond one "
-    "that only ends. start_logging: the call itself, timed inside its interpreter, with one backend whose delivery "
-    "process it starts."
+    "Fresh interpreters in alternating rounds; the least of each, because there is nothing to compare a time in "
+    "milliseconds with. The import: an interpreter that imports and ends, beyond one that only ends. start_logging: "
+    "the call itself, timed inside its interpreter, with one backend whose delivery process it starts."
 )
 
 HEAVY = ("anyio", "httpx", "tenacity", "numpy", "rich", "typer", "torch", "mlflow")
 """What `import tracelet` must leave to whoever needs it."""
-
-_ROOT = str(Path(__file__).resolve().parent.parent)
 
 _START = """
 import sys, time
@@ -55,9 +52,9 @@ def measure(quick: bool) -> Report:
             rounds,
         )
         orientation = alternate({"mlflow": _lasting("import mlflow")}, 1 if quick else 3)
-    took = {name: statistics.median(times) * 1000 for name, times in found.items()}
+    took = {name: min(times) * 1000 for name, times in found.items()}
     base = took["interpreter"]
-    mlflow = statistics.median(orientation["mlflow"]) * 1000 - base
+    mlflow = min(orientation["mlflow"]) * 1000 - base
     imported = _imported()
     heavy = sorted(imported.intersection(HEAVY))
     rows = [
@@ -97,7 +94,7 @@ def _lasting(code: str) -> Callable[[], float]:
 def _starting(backend: dict[str, object], directory: Path) -> Callable[[], float]:
     """How long `start_logging` takes in a fresh interpreter, in seconds."""
     timeout = 30.0  # the next round begins when the delivery process of this one is done
-    code = _START.format(root=_ROOT, backend=backend, directory=str(directory / "runs"), timeout=timeout)
+    code = _START.format(root=str(ROOT), backend=backend, directory=str(directory / "runs"), timeout=timeout)
     environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
 
     def run() -> float:

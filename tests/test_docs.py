@@ -8,9 +8,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -38,11 +37,13 @@ def blocks(path: Path) -> list[Block]:
     return [Block(m["mark"] or "", m["language"], m["code"]) for m in _BLOCK.finditer(path.read_text())]
 
 
-def runnable() -> Iterator[object]:
-    for path in DOCUMENTS:
-        for number, block in enumerate(blocks(path)):
-            if block.language == "python" and not block.mark.startswith("not run: "):
-                yield pytest.param(path, block, id=f"{path.name}-{number}")
+def runnable() -> list[Any]:
+    return [
+        pytest.param(path, block, id=f"{path.name}-{number}")
+        for path in DOCUMENTS
+        for number, block in enumerate(blocks(path))
+        if block.language == "python" and not block.mark.startswith("not run: ")
+    ]
 
 
 def place(path: Path, folder: Path) -> None:

@@ -75,12 +75,19 @@ async def test_opening_after_a_fault_makes_one_run(
 ) -> None:
     """Whatever fails while a run is opened, also a reply that is lost after the server's commit: one run in the end."""
     driver = drive(proxy.url)
-    proxy.fail(fault, when=to(path))
+    proxy.fail(fault, when=to(path), for_ever=True)
     with pytest.raises(Transient):
         await driver.open()
+    proxy.heal()
     await driver.open()
     experiment = read(proxy.url).get_experiment_by_name(driver.info.project)
     assert len(read(proxy.url).search_runs([experiment.experiment_id])) == 1
+
+
+async def test_a_question_is_repeated_when_its_connection_breaks(drive: Drive, proxy: FaultyServer) -> None:
+    """A kept connection that the server has closed costs a GET no attempt."""
+    proxy.fail(LoseReply(), when=to("experiments/get-by-name"))
+    await drive(proxy.url).open()
 
 
 async def test_a_server_that_is_away_is_transient(drive: Drive, proxy: FaultyServer) -> None:

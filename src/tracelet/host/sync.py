@@ -88,7 +88,7 @@ class Backlog:
 
         Args:
             timeout: how long to try again without anything getting through, in seconds.
-            retry: whether to try again at all.
+            retry: whether to try again after the first failure.
         """
         try:
             self.problem = self._left_to()
@@ -207,7 +207,7 @@ def is_live(directory: RunDirectory) -> bool:
 async def deliver(backlogs: Sequence[Backlog], timeout: float, watcher: Watcher) -> None:
     """Deliver backlogs: the backends side by side, the runs of a backend one by one, as SDKs have one at a time.
 
-    Where a backend took nothing of one run within `timeout`, its other runs get a single attempt each.
+    Where a backend took nothing of one run within `timeout`, its other runs are not tried again once they fail.
 
     Args:
         timeout: see `Backlog.deliver`.

@@ -1,0 +1,146 @@
+"""`tracelet status`: the list of runs, the account of one, and what it makes of damage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner, Result
+
+import tracelet
+from tracelet.cli._app import app
+from tracelet.journal import Cursor, RunDirectory
+from tracelet.status import read_status
+
+Train = Callable[..., RunDirectory]
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """Log a run of ten points, delivered to a file unless it is offline."""
+
+    def log(name: str = "exp", *, mode: str = "offline", backend: Any = "jsonl") -> RunDirectory:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("TRACELET_MODE", mode)
+        run = tracelet.start_logging(backend, name, "project", host="thread")
+        for step in range(10):
+            run.log_metric("loss", 0.5, step)
+        run.finish(timeout=30.0)
+        return RunDirectory(run.directory)
+
+    return log
+
+
+def status(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["status", *map(str, arguments)])
+
+
+def rows(result: Result) -> list[list[str]]:
+    return [line.split() for line in result.output.splitlines()[1:]]
+
+
+def test_runs_are_listed_the_newest_first(train: Train) -> None:
+    """The list has a line per run and backend, with the account, and nothing in it is cut."""
+    older = train("first", mode="online")
+    newer = train("a-name-that-is-longer-than-any-terminal-is-wide-" * 3)
+    result = status()
+    assert result.exit_code == 1
+    (first, second) = rows(result)
+    assert first[2:] == [newer.id, newer.read_record().name, "project", "jsonl", "0", "12", "waiting", "-"]
+    assert second[2:] == [older.id, "first", "project", "jsonl", "12", "0", "closed", "completed"]
+
+
+def test_a_limit_says_what_it_leaves_out(train: Train) -> None:
+    """Older runs than the limit allows are counted."""
+    for name in ("one", "two", "three"):
+        train(name, backend=None)
+    result = status("--limit", 1)
+    assert result.exit_code == 0
+    assert "three" in result.output
+    assert "2 older runs not shown: --limit 3" in result.output
+
+
+def test_a_run_is_found_by_id_by_its_beginning_and_by_path(train: Train) -> None:
+    """A run's account is shown for its id, an unambiguous beginning of that, and its directory."""
+    run = train(mode="online")
+    outputs = {status(given).output for given in (run.id, run.id[:20], run.path)}
+    (output,) = outputs
+    fields = dict(line.strip().split(maxsplit=1) for line in output.partition("\njsonl\n")[2].splitlines())
+    assert fields["delivered"] == fields["emitted"] == "12"
+    assert fields["pending"] == fields["dropped"] == fields["dead-lettered"] == fields["degraded"] == "0"
+    assert (fields["state"], fields["outcome"]) == ("closed", "completed")
+
+
+def test_an_ambiguous_or_unknown_run_is_a_usage_error(train: Train) -> None:
+    """A beginning that several ids share, or none has, ends with 2 and says so."""
+    runs = [train("one"), train("two")]
+    result = status("0")
+    assert result.exit_code == 2
+    assert all(run.id in result.output for run in runs)
+    assert status("nothing").exit_code == 2
+
+
+def test_pending_events_come_with_the_command_that_delivers_them(train: Train) -> None:
+    """A run with something pending ends with 1, and with what to do about it."""
+    run = train()
+    result = status(run.id)
+    assert result.exit_code == 1
+    assert f"tracelet sync {run.path}" in result.output
+
+
+def test_json_has_the_whole_account(train: Train) -> None:
+    """--json gives what `RunStatus` has, and which process delivers."""
+    run = train()
+    cursor = Cursor.acquire(run.cursor("jsonl"))
+    assert cursor is not None
+    found = msgspec.json.decode(status(run.id, "--json").output)
+    cursor.release()
+    account = msgspec.to_builtins(read_status(run))
+    assert found["backends"]["jsonl"].pop("delivered_by") is not None
+    assert found == account | {"directory": str(run.path), "started": run.read_record().created}
+    (listed,) = msgspec.json.decode(status("--json").output)
+    assert listed["id"] == run.id
+
+
+def test_damaged_and_foreign_directories_are_shown_as_such(train: Train, tmp_path: Path) -> None:
+    """What is no run, or one whose record can't be read, is listed with what is wrong with it."""
+    run = train(mode="online")
+    damaged = train()
+    (damaged.path / "run.json").write_text("{")
+    (run.path.parent / "foreign").mkdir()
+    (run.path.parent / "a-file").touch()
+    result = status()
+    assert result.exit_code == 1
+    problems = {line.split()[2]: line for line in result.output.splitlines()[1:]}
+    assert "run.json is damaged" in problems[damaged.id]
+    assert "not a run" in problems["foreign"]
+    assert "not a run" in problems["a-file"]
+    assert "closed" in problems[run.id]
+    assert "run.json is damaged" in status(damaged.id).output
+    assert status("--json").exit_code == 1
+
+
+def test_an_empty_place_has_no_runs(tmp_path: Path) -> None:
+    """Where nothing was ever logged there is nothing pending either."""
+    result = status("--directory", tmp_path)
+    assert (result.exit_code, result.output) == (0, f"no runs in {tmp_path / 'runs'}\n")
+
+
+def test_what_became_of_every_event_is_in_the_account(train: Train) -> None:
+    """Dropped events are shown by reason, dead-lettered ones and the last error as they are counted."""
+    run = train(mode="online")
+    cursor = Cursor.acquire(run.cursor("jsonl"))
+    assert cursor is not None
+    count = cursor.log("0000/stream")
+    count.delivered, count.dropped, count.dead_lettered = 7, {"unsupported": 3, "behind": 1}, 1
+    cursor.record.last_error = "a point was refused"
+    cursor.save()
+    cursor.release()
+    output = status(run.id).output
+    assert "dropped (unsupported)  3" in output
+    assert "dropped (behind)       1" in output
+    assert "dead-lettered          1" in output
+    assert "a point was refused" in output

@@ -1,0 +1,347 @@
+"""`tracelet sync`: delivery after the training, beside it, and after crashes of either."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tracelet.journal import Cursor, RunDirectory, holder, read_cursor
+from tracelet.status import BackendStatus, read_status
+
+Eventually = Callable[..., None]
+Process = subprocess.Popen[str]
+
+POINTS = 200
+LOGGING = f"""
+for step in range({POINTS}):
+    run.log_metric("loss", step / 7, step)
+"""
+
+
+class Place:
+    """A working directory with runs, and processes that train and sync there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.mark = path / "healed"
+        self._processes: list[Process] = []
+
+    def start_training(self, backends: dict[str, dict[str, Any]], then: str = "", *, online: bool = False) -> Process:
+        """A process that logs, says "logged" and does what `then` says."""
+        source = f"import os, signal, sys, tracelet\nrun = tracelet.start_logging({backends!r}, 'exp')\n{LOGGING}"
+        return self._start([sys.executable, "-c", f"{source}\nprint('logged', flush=True)\n{then}"], online=online)
+
+    def train(self, backends: dict[str, dict[str, Any]], then: str = "run.finish()", *, online: bool = False) -> None:
+        self.start_training(backends, then, online=online).communicate(timeout=60)
+
+    def start_sync(self, *arguments: object) -> Process:
+        return self._start([sys.executable, "-m", "tracelet", "sync", *map(str, arguments)], online=True)
+
+    def sync(self, *arguments: object) -> tuple[int, str]:
+        process = self.start_sync(*arguments)
+        out, errors = process.communicate(timeout=60)
+        assert "Traceback" not in errors
+        return process.returncode, out + errors
+
+    @property
+    def runs(self) -> list[RunDirectory]:
+        return [RunDirectory(path) for path in sorted(self.path.glob(".tracelet/runs/*"))]
+
+    @property
+    def run(self) -> RunDirectory:
+        (run,) = self.runs
+        return run
+
+    def status(self, backend: str) -> BackendStatus:
+        return read_status(self.run).backends[backend]
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [msgspec.json.decode(line) for line in (self.path / "events.jsonl").read_bytes().splitlines()]
+
+    def steps(self) -> list[int]:
+        return [line["step"] for line in self.lines() if line["kind"] == "MetricsLogged"]
+
+    def closed(self) -> list[str]:
+        return [line["outcome"] for line in self.lines() if line["kind"] == "closed"]
+
+    def end(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.communicate()
+        for run in self.runs:
+            for lock in (run.path / "cursors").glob("*.lock"):
+                pid = holder(lock.with_suffix(""))
+                if pid not in (None, os.getpid()):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+
+    def _start(self, command: list[str], *, online: bool) -> Process:
+        environment = os.environ | {
+            "TRACELET_MODE": "online" if online else "offline",
+            "PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{self.path}",
+            "PYTHONWARNINGS": "error",
+        }
+        environment.pop("TRACELET_DIR", None)
+        process = subprocess.Popen(
+            command,
+            cwd=self.path,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._processes.append(process)
+        return process
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path)
+    yield place
+    place.end()
+
+
+def said(process: Process) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_an_offline_run_is_delivered_once_and_closed_with_its_outcome(place: Place) -> None:
+    """What was logged offline arrives exactly once, and the run ends as the training said."""
+    place.train({"jsonl": {}}, "run.finish('failed')")
+    code, output = place.sync()
+    assert code == 0, output
+    assert place.steps() == list(range(POINTS))
+    assert place.closed() == ["failed"]
+    assert f"{POINTS + 2} events delivered, the run is closed as failed" in output
+    assert place.run.id in output
+
+
+def test_a_killed_run_is_closed_as_killed(place: Place) -> None:
+    """After SIGKILL of an offline training everything that was logged arrives, and the run counts as killed."""
+    place.train({"jsonl": {}}, "os.kill(os.getpid(), signal.SIGKILL)")
+    code, output = place.sync()
+    assert code == 0, output
+    assert place.steps() == list(range(POINTS))
+    assert place.closed() == ["killed"]
+
+
+def test_a_second_sync_has_nothing_to_do(place: Place) -> None:
+    """A run that is delivered and closed is not opened again."""
+    place.train({"jsonl": {}})
+    place.sync()
+    before = place.lines()
+    code, output = place.sync()
+    assert (code, output) == (0, "nothing to do: everything is delivered\n")
+    assert place.sync(place.run.id[:20]) == (code, output)
+    assert place.lines() == before
+
+
+def test_a_directory_without_runs_has_nothing_to_do(place: Place) -> None:
+    """Where there are no runs, and in a directory of other things, there is nothing to do."""
+    foreign = place.path / ".tracelet" / "runs" / "foreign"
+    foreign.mkdir(parents=True)
+    assert place.sync() == (0, "nothing to do: everything is delivered\n")
+
+
+def test_a_backend_is_added_to_a_finished_run(place: Place) -> None:
+    """A backend that the run never had gets it from the journal, from the beginning."""
+    place.train({"faulty_backends:Base": {}}, online=True)
+    code, output = place.sync(place.run.path, "--backend", "jsonl")
+    assert code == 0, output
+    assert place.steps() == list(range(POINTS))
+    assert place.closed() == ["completed"]
+    assert list(place.run.read_record().backends) == ["faulty_backends:Base", "jsonl"]
+    assert place.sync(place.run.path, "--backend", "jsonl") == (0, "nothing to do: everything is delivered\n")
+
+
+def test_only_the_backend_that_is_named_is_delivered_to(place: Place) -> None:
+    """With --backend, what is pending for the other backends stays pending."""
+    place.train({"jsonl": {}, "faulty_backends:Down": {}})
+    code, output = place.sync("--backend", "jsonl")
+    assert code == 0, output
+    assert place.closed() == ["completed"]
+    assert place.status("faulty_backends:Down").delivered == 0
+
+
+def test_beside_a_live_run_its_own_delivery_is_left_alone(place: Place, eventually: Eventually) -> None:
+    """What the training delivers itself is skipped, and sync says which process has it."""
+    training = place.start_training({"faulty_backends:Down": {}}, "sys.stdin.read()", online=True)
+    said(training)
+    cursor = place.run.cursor("faulty_backends:Down")
+    eventually(lambda: holder(cursor))
+    pid = holder(cursor)
+    code, output = place.sync("--timeout", 1)
+    assert code == 1
+    assert f"left to the training's own delivery (process {pid})" in output
+    assert holder(cursor) == pid
+
+
+def test_a_live_offline_run_is_drained_and_left_open(place: Place) -> None:
+    """What a training logs offline can be delivered while it goes on; the next sync closes the run."""
+    training = place.start_training({"jsonl": {}}, "sys.stdin.read()\nrun.log_metric('loss', 1.0, 1000)\nrun.finish()")
+    said(training)
+    code, output = place.sync()
+    assert code == 0, output
+    assert "the training goes on" in output
+    assert place.steps() == list(range(POINTS))
+    assert place.closed() == []
+    assert place.sync() == (0, "nothing to do: everything is delivered\n")
+    training.communicate("", timeout=60)
+    code, output = place.sync()
+    assert code == 0, output
+    assert place.steps() == [*range(POINTS), 1000]
+    assert place.closed() == ["completed"]
+
+
+def test_a_run_that_is_finished_in_a_process_that_goes_on_is_closed(place: Place) -> None:
+    """A run is over once it is finished, also if its process, a notebook for instance, lives."""
+    training = place.start_training({"jsonl": {}}, "run.finish()\nprint('finished', flush=True)\nsys.stdin.read()")
+    assert [said(training), said(training)] == ["logged\n", "finished\n"]
+    code, output = place.sync()
+    assert code == 0, output
+    assert place.closed() == ["completed"]
+
+
+def test_a_delivery_process_that_gets_nowhere_is_taken_over(place: Place, eventually: Eventually) -> None:
+    """A delivery process that outlived its training and fails is ended, and sync delivers in its stead."""
+    backend = "faulty_backends:Down"
+    place.train({backend: {"mark": str(place.mark)}}, "run.finish(timeout=0)", online=True)
+    cursor = place.run.cursor(backend)
+    eventually(lambda: read_cursor(cursor).phase == "retrying")
+    assert holder(cursor) is not None
+    code, output = place.sync("--timeout", 0.5)
+    assert code == 1
+    assert f"{POINTS + 2} pending: Transient: the server is down" in output
+    assert holder(cursor) is None
+    place.mark.touch()
+    code, output = place.sync()
+    assert code == 0, output
+    status = place.status(backend)
+    assert (status.delivered, status.pending, status.outcome) == (POINTS + 2, 0, "completed")
+
+
+def test_a_delivery_process_that_gets_on_is_waited_for(place: Place) -> None:
+    """A delivery process that outlived its training and delivers may finish its work."""
+    place.train({"jsonl": {}}, "run.finish(timeout=0)", online=True)
+    code, output = place.sync()
+    assert code == 0, output
+    assert place.steps() == list(range(POINTS))
+    assert place.status("jsonl").outcome == "completed"
+
+
+def test_a_cursor_that_somebody_else_holds_is_left_to_them(place: Place) -> None:
+    """Whoever else delivers a finished run, another sync for instance, is not ended."""
+    place.train({"jsonl": {}})
+    cursor = Cursor.acquire(place.run.cursor("jsonl"))
+    assert cursor is not None
+    code, output = place.sync("--timeout", 1)
+    cursor.release()
+    assert code == 1
+    assert f"left to process {os.getpid()}" in output
+
+
+def test_sync_gives_up_on_a_server_that_stays_down(place: Place) -> None:
+    """Without progress for the timeout, sync ends with what is pending and why, and the other backends go on."""
+    place.train({"faulty_backends:Down": {"mark": str(place.mark)}, "jsonl": {}})
+    code, output = place.sync("--timeout", 1)
+    assert code == 1
+    assert "pending: Transient: the server is down" in output
+    assert place.closed() == ["completed"]
+    place.mark.touch()
+    code, output = place.sync()
+    assert code == 0, output
+    assert place.status("faulty_backends:Down").delivered == POINTS + 2
+
+
+def test_a_backend_that_is_down_costs_its_timeout_once(place: Place) -> None:
+    """Of several runs for a server that is down, those after the first don't wait for it as long again."""
+    for _ in range(3):
+        place.train({"faulty_backends:Down": {}})
+    started = time.monotonic()
+    code, output = place.sync("--timeout", 4)
+    assert time.monotonic() - started < 10
+    assert code == 1
+    assert output.count("pending: Transient: the server is down") == 3
+
+
+def test_refused_credentials_end_the_attempt_at_once(place: Place) -> None:
+    """A server that refuses the credentials is not asked again, and its words are shown."""
+    (place.path / "denying.py").write_text(
+        "from faulty_backends import Base\n"
+        "from tracelet.errors import Denied\n"
+        "class Denying(Base):\n"
+        "    async def open(self, state):\n"
+        "        raise Denied('no such key')\n"
+    )
+    place.train({"denying:Denying": {}})
+    code, output = place.sync("--timeout", 3600)
+    assert code == 1
+    assert f"{POINTS + 2} pending: Denied: no such key" in output
+
+
+def test_a_backend_that_is_not_installed_costs_the_others_nothing(place: Place) -> None:
+    """A backend that can't be loaded here is named with its error; the others are delivered to."""
+    place.train({"faulty_backends:Base": {}, "jsonl": {}})
+    record = place.run.read_record()
+    place.run.write_record(msgspec.structs.replace(record, backends={"gone:Gone": {}, **record.backends}))
+    code, output = place.sync()
+    assert code == 1
+    assert "the backend 'gone:Gone' (a class named by its path) can't be used" in output
+    assert place.closed() == ["completed"]
+
+
+def test_a_call_that_hangs_does_not_keep_sync_from_ending(place: Place) -> None:
+    """An SDK's call that never returns ends with an error, and so does the process."""
+    place.train({"faulty_backends:CallHanging": {}})
+    code, output = place.sync()
+    assert code == 1
+    assert "did not return within 0.5 s" in output
+
+
+def test_a_damaged_record_is_said_and_the_other_runs_go_on(place: Place) -> None:
+    """A run whose run.json is damaged is named; it costs the other runs nothing."""
+    place.train({"jsonl": {}})
+    damaged = place.run
+    (damaged.path / "run.json").write_text('{"id": ')
+    place.train({"jsonl": {}})
+    code, output = place.sync()
+    assert code == 1
+    assert f"{damaged.id}: its record can't be used" in output
+    assert place.closed() == ["completed"]
+    assert place.sync(damaged.id)[0] == 1
+
+
+def test_an_interrupted_sync_loses_nothing(place: Place) -> None:
+    """Ctrl-C ends sync with 130 and a count of what is pending; the next one delivers that."""
+    place.train({"faulty_backends:Down": {"mark": str(place.mark)}})
+    process = place.start_sync()
+    assert "to deliver" in said(process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "pending, and nothing is lost" in output
+    place.mark.touch()
+    code, output = place.sync()
+    assert code == 0, output
+
+
+@pytest.mark.parametrize("arguments", [["no-such-run"], ["--backend", "no-such-backend"], ["--timeout", "soon"]])
+def test_what_is_not_there_is_a_usage_error(place: Place, arguments: list[str]) -> None:
+    """A run or backend that does not exist, and a wrong option, end with 2 before anything is done."""
+    place.train({"jsonl": {}})
+    code, output = place.sync(*arguments)
+    assert code == 2
+    assert "Error" in output
+    assert not (place.path / "events.jsonl").exists()

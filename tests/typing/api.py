@@ -1,0 +1,176 @@
+"""Public usage, for type checkers only: it is never run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, assert_type
+
+import msgspec
+
+import tracelet
+from tracelet import (
+    AsyncRun,
+    Backend,
+    BackendStatus,
+    Batch,
+    Delivery,
+    Idempotency,
+    Opened,
+    Outcome,
+    Run,
+    RunInfo,
+    RunStatus,
+    Secret,
+    State,
+)
+from tracelet.errors import Denied, Rejected, RunClosed, TraceletError, Transient
+from tracelet.events import ArtifactLogged, Event, MetricsLogged, ParamsLogged
+from tracelet.tensorboard import SummaryWriter
+from tracelet.testing import RecordingBackend
+
+# Synchronous code.
+
+
+def train() -> None:
+    run = tracelet.start_logging(
+        backend=["mlflow", "jsonl"],
+        exp_name="mnist",
+        project="vision",
+        config={"lr": 3e-4, "layers": [64, 64], "optimizer": {"name": "adam"}},
+        tags={"stage": "draft"},
+        resume="allow",
+        run_id="a",
+        host="thread",
+        directory=Path("runs"),
+        strict=True,
+    )
+    assert_type(run, Run)
+    run.log_metric("loss", 0.5)
+    run.log_metric("loss", 1, step=2, context={"subset": "val", "rank": 0, "last": True}, time=1.0)
+    run.log_metrics({"accuracy": 0.9, "epoch": 1}, step=3)
+    run.log_params({"depth": 3})
+    run.set_tags({"stage": "final"})
+    run.log_text("note", "done", step=1)
+    run.log_artifact(Path("model.pt"), "models/model.pt", copy=False)
+    assert_type(run.flush(timeout=1.0, durable=True), bool)
+    assert_type(run.id, str)
+    assert_type(run.directory, Path)
+    assert_type(run.urls, dict[str, str])
+    assert_type(run.active, bool)
+    run.finish("failed")
+    run.finish(Outcome.COMPLETED, timeout=1.0)
+    tracelet.stop_logging()
+
+
+def train_in_a_block(options: Mapping[str, Mapping[str, object]]) -> None:
+    with tracelet.start_logging(options) as run:
+        assert_type(run, Run)
+    with tracelet.start_logging({"mlflow": {"tracking_uri": "http://host:5000", "delivery": {"linger": 1.0}}}):
+        assert_type(tracelet.active_run(), Run | AsyncRun | None)
+
+
+def account(run: Run) -> int:
+    status = run.status()
+    assert_type(status, RunStatus)
+    assert_type(status.pending, dict[str, int])
+    mlflow = status.backends["mlflow"]
+    assert_type(mlflow, BackendStatus)
+    assert_type(mlflow.dropped, dict[str, int])
+    return mlflow.delivered + sum(mlflow.dropped.values()) + mlflow.dead_lettered + mlflow.pending
+
+
+def late(run: Run) -> None:
+    try:
+        run.log_metric("loss", 0.5)
+    except RunClosed as error:
+        assert_type(error, RunClosed)
+    except TraceletError:
+        raise
+
+
+# Misuse that a type checker finds.
+
+
+def misuse(run: Run) -> None:
+    run.log_metric("loss", "high")  # type: ignore[arg-type]
+    run.log_metric(1, 0.5)  # type: ignore[arg-type]
+    run.log_metric("loss", 0.5, context={"subset": object()})  # type: ignore[dict-item]
+    tracelet.start_logging(resume="perhaps")  # type: ignore[arg-type]
+    tracelet.start_logging(host="loop")  # type: ignore[arg-type]
+
+
+# Asynchronous code.
+
+
+async def act() -> None:
+    async with tracelet.open_run("mlflow", exp_name="agent", project="rl", host="loop") as run:
+        assert_type(run, AsyncRun)
+        run.log_metric("reward", 1.0, step=3)
+        assert_type(await run.flush(timeout=1.0), bool)
+        await run.finish(Outcome.KILLED)
+
+
+# TensorBoard.
+
+
+def board() -> None:
+    with SummaryWriter("runs/mine", comment="c", flush_secs=10) as writer:
+        assert_type(writer, SummaryWriter)
+        writer.add_scalar("loss", 0.5, 1, walltime=1.0)
+        writer.add_scalars("loss", {"train": 0.5, "val": 0.6}, global_step=1)
+        writer.flush()
+
+
+# A plugin.
+
+
+class MineOptions(msgspec.Struct, forbid_unknown_fields=True):
+    url: str = "http://host"
+    token: Annotated[str | None, Secret] = None
+
+
+class Mine:
+    delivery = Delivery(batch_size=100, linger=0.1, when_behind="drop_oldest")
+    handles: frozenset[type[Event]] = frozenset({MetricsLogged, ParamsLogged, ArtifactLogged})
+    idempotency = Idempotency.KEYED
+    Options = MineOptions
+
+    def __init__(self, options: MineOptions, run: RunInfo) -> None:
+        self._options, self._run = options, run
+
+    async def open(self, state: State | None) -> Opened:
+        if self._options.token is None:
+            raise Denied("no token")
+        self._run.save_state({"id": self._run.id})
+        return Opened(state or {}, url=self._options.url)
+
+    async def export(self, batch: Batch) -> None:
+        for index, event in enumerate(batch.events):
+            match event:
+                case MetricsLogged(values=values, step=step, context=context):
+                    assert_type(values, dict[str, int | float])
+                    assert_type(step, int)
+                    batch.degrade(index, f"{context} has no place")
+                case ArtifactLogged(path=path):
+                    assert_type(await self._run.blocking(len, path), int)
+                case _:
+                    raise Rejected("no such kind", indexes=[index])
+        raise Transient("later", retry_after=1.0)
+
+    async def close(self, outcome: Outcome) -> None:
+        assert_type(outcome, Outcome)
+
+
+def make(run: RunInfo) -> list[Backend]:
+    return [Mine(MineOptions(), run), RecordingBackend(on_export=_fail)]
+
+
+async def _fail(batch: Batch) -> None:
+    raise Transient("later")
+
+
+async def with_objects(backend: Backend) -> None:
+    async with tracelet.open_run([backend, "mlflow", RecordingBackend()]):
+        pass
+    tracelet.start_logging(backend, host="thread")
