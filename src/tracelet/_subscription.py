@@ -16,12 +16,14 @@ from tracelet._retry import retrying
 from tracelet._sources import Portion, Source
 from tracelet.backend import Backend, Batch, Outcome, RunInfo, State
 from tracelet.errors import Denied, Hung, Rejected, Transient
-from tracelet.events import Event, Lane, MetricsLogged
+from tracelet.events import ArtifactLogged, Event, Lane, MetricsLogged
 from tracelet.journal import Cursor, Position, RunDirectory, log_key
 from tracelet.status import read_status
 
 T = TypeVar("T")
 log = logging.getLogger("tracelet.delivery")
+
+_SLOWEST_UPLOAD = 1 << 18  # bytes per second
 
 
 class Subscription:
@@ -219,7 +221,8 @@ class Subscription:
         while pending:
             part = pending.pop()
             try:
-                await self._attempt("export", lambda: backend.export(part))  # noqa: B023 - awaited before the next turn
+                allowance = _upload_time(part)
+                await self._attempt("export", lambda: backend.export(part), allowance)  # noqa: B023 - awaited at once
             except Hung:
                 raise
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's fault costs the events it is about
@@ -230,17 +233,18 @@ class Subscription:
             else:
                 degraded.update(part.degraded)
 
-    async def _attempt(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
-        """Call the backend within its timeout, again and again while it asks for that."""
+    async def _attempt(self, what: str, call: Callable[[], Awaitable[T]], allowance: float = 0.0) -> T:
+        """Call the backend within its timeout and `allowance`, again and again while it asks for that."""
+        timeout = self._target.delivery.timeout + allowance
 
         async def once() -> T:
             try:
-                with anyio.fail_after(self._target.delivery.timeout):
+                with anyio.fail_after(timeout):
                     return await call()
             except TimeoutError as error:
                 if self._blocking.busy():
-                    raise Hung(f"{self.name}: a blocking call of {what}", self._target.delivery.timeout) from error
-                raise TimeoutError(f"{what}: no answer within {self._target.delivery.timeout:g} s") from error
+                    raise Hung(f"{self.name}: a blocking call of {what}", timeout) from error
+                raise TimeoutError(f"{what}: no answer within {timeout:g} s") from error
 
         async def sleep(seconds: float) -> None:
             # A flush may cut a wait short, but not one that the server asked for.
@@ -321,6 +325,11 @@ def _divide(batch: Batch, error: BaseException) -> tuple[list[tuple[int, Event]]
         parts = [msgspec.structs.replace(event, values=half) for half in halves]
         return [], [Batch(batch.writer, batch.lane, [part], batch.sequences) for part in parts]
     return [(batch.sequences[0], event)], []
+
+
+def _upload_time(batch: Batch) -> float:
+    """How many seconds a batch's files may take beyond the timeout."""
+    return sum(event.size for event in batch.events if isinstance(event, ArtifactLogged)) / _SLOWEST_UPLOAD
 
 
 def _pick(batch: Batch, indexes: Sequence[int]) -> Batch:

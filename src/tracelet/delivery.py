@@ -17,7 +17,8 @@ class Delivery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         batch_size: the most events in one `export`.
         batch_bytes: the most encoded bytes in one `export`; a single larger event goes alone.
         linger: how long to wait for more when there is less than a full batch, in seconds; also the polling interval.
-        timeout: how long one call of `open`, `export` or `close` may take, in seconds.
+        timeout: how long one call of the backend may take, in seconds; an export of files may take longer by a second
+            for each 256 KiB.
         lanes: 2 if `export` may run for a batch of the stream lane and one of the bulk lane at the same time, 1 if the
             backend's SDK can't bear that.
         when_behind: "keep" delivers everything, however late; "drop_oldest" gives up metrics older than `max_lag`.

@@ -28,7 +28,10 @@ class Transient(TraceletError):
 
 
 class Denied(TraceletError):
-    """Raised when the server refuses the credentials: the subscription pauses and says so."""
+    """Raised when nothing can be delivered until somebody acts: credentials are refused, or the run was deleted.
+
+    The subscription pauses and says so; it tries again once a minute, and when it is flushed.
+    """
 
 
 class Rejected(TraceletError):

@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before MLflow is imported, here and in the server
 
 from driver import Driver
-from faulty_http import FaultyServer
+
+from tracelet.testing import FaultyServer
 
 
 def pytest_configure(config: pytest.Config) -> None:

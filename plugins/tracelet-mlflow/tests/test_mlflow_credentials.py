@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from driver import NOW, Driver
-from faulty_http import FaultyServer
 
 from tracelet.errors import Transient
 from tracelet.events import MetricsLogged
+from tracelet.testing import FaultyServer
 
 pytestmark = pytest.mark.anyio
 

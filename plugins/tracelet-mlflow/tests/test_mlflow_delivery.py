@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_http import Answer, BlackHole, FaultyServer, LoseReply, Request, ResetInBody
 
 from tracelet import RunStatus
 from tracelet.journal import RunDirectory, holder
 from tracelet.status import read_status
+from tracelet.testing import Answer, BlackHole, FaultyServer, LoseReply, Request, ResetInBody
 
 Read = Callable[[str], Any]
 

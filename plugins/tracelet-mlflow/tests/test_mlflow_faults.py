@@ -11,11 +11,11 @@ from typing import Any
 import anyio
 import pytest
 from driver import NOW, Driver
-from faulty_http import Answer, BlackHole, Fault, FaultyServer, LoseReply, Request, ResetInBody
 
 from tracelet.backend import Outcome
 from tracelet.errors import Denied, Rejected, Transient
 from tracelet.events import Event, MetricsLogged, ParamsLogged, TagsSet, TextLogged
+from tracelet.testing import Answer, BlackHole, Fault, FaultyServer, LoseReply, Request, ResetInBody
 
 pytestmark = pytest.mark.anyio
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from driver import NOW, Driver
-from faulty_http import Answer, FaultyServer
 
 from tracelet.errors import Rejected, Transient
 from tracelet.events import ArtifactLogged, TextLogged
+from tracelet.testing import Answer, FaultyServer
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from driver import NOW, Driver, blocking
 from tracelet_mlflow import MLflow, Options
 
 from tracelet.backend import Outcome, RunInfo
-from tracelet.errors import Rejected
+from tracelet.errors import Denied
 from tracelet.events import MetricsLogged
 
 pytestmark = pytest.mark.anyio
@@ -104,21 +104,23 @@ async def test_a_deleted_experiment_is_said_to_be_deleted(drive: Drive, read: Re
     client = read(tracking_uri)
     driver = drive(tracking_uri)
     client.delete_experiment(client.create_experiment(driver.info.project))
-    with pytest.raises(Rejected, match=r"was deleted: restore it .* or choose another project"):
+    with pytest.raises(Denied, match=r"was deleted: restore it .* or choose another project"):
         await driver.open()
 
 
 async def test_a_deleted_run_is_said_to_be_deleted(drive: Drive, read: Read, tracking_uri: str) -> None:
-    """Deleting the run in MLflow rejects the whole batch in one answer, and opening again makes no second run."""
+    """Deleting the run in MLflow pauses delivery until it is restored; opening again makes no second run."""
     driver = drive(tracking_uri)
     state = await driver.open()
     read(tracking_uri).delete_run(driver.run_id)
-    with pytest.raises(Rejected, match="was deleted: restore it") as caught:
+    with pytest.raises(Denied, match="was deleted: restore it"):
         await driver.export(MetricsLogged(NOW, {"m": 1.0}, 0), MetricsLogged(NOW, {"m": 2.0}, 1))
-    assert caught.value.indexes == frozenset({0, 1})
     for known in (state, None):
-        with pytest.raises(Rejected, match="was deleted: restore it"):
+        with pytest.raises(Denied, match="was deleted: restore it"):
             await drive(tracking_uri, id=driver.info.id, project=driver.info.project).open(known)
+    read(tracking_uri).restore_run(driver.run_id)
+    await driver.export(MetricsLogged(NOW, {"m": 3.0}, 2))
+    assert read(tracking_uri).get_run(driver.run_id).data.metrics == {"m": 3.0}
 
 
 async def test_an_odd_id_and_project_are_no_obstacle(drive: Drive, tracking_uri: str) -> None:

@@ -16,7 +16,7 @@ Part: TypeAlias = str | tuple[str, str]
 console = Console(highlight=False)
 _errors = Console(highlight=False, stderr=True)
 
-_NUMBER = re.compile(r"[\d,.]*\d")
+_NUMBER = re.compile(r"[\d,.]*\d|-")
 
 GOOD, BAD, FAINT = "green", "red", "dim"
 

@@ -23,7 +23,7 @@ Exit codes:
 
 
 class _Listed(msgspec.Struct, kw_only=True):
-    """A run as it is shown; `problem` tells why there is no more to say of it."""
+    """A run as it is shown; `problem` tells why there is no more to say of it, `foreign` that it is something else."""
 
     id: str
     directory: str
@@ -31,10 +31,11 @@ class _Listed(msgspec.Struct, kw_only=True):
     status: RunStatus | None = None
     delivered_by: dict[str, int | None] = {}
     problem: str | None = None
+    foreign: bool = False
 
     @property
     def fine(self) -> bool:
-        return self.status is not None and not self.status.pending
+        return self.foreign or (self.status is not None and not self.status.pending)
 
     def as_json(self) -> dict[str, Any]:
         """One flat record; what is not known is left out."""
@@ -87,7 +88,8 @@ def _read(path: Path) -> _Listed:
         listed.status = read_status(directory)
         listed.delivered_by = {name: holder(directory.cursor(name)) for name in listed.status.backends}
     except (FileNotFoundError, NotADirectoryError):
-        listed.problem = "not a run: there is no run.json" if not (path / "journal").is_dir() else "run.json is missing"
+        listed.foreign = not (path / "journal").is_dir()
+        listed.problem = "not a run" if listed.foreign else "run.json is missing"
     except msgspec.MsgspecError as error:
         listed.problem = f"run.json is damaged: {error}"
     except OSError as error:
@@ -151,7 +153,7 @@ def _show_listed(one: _Listed) -> None:
 def _rows(one: _Listed) -> Iterator[list[Part]]:
     started = _output.moment(one.started)
     if one.status is None:
-        yield [started, one.id, "-", "-", "-", "-", "-", str(one.problem), "-"]
+        yield [started, one.id, "-", "-", "-", "-", "-", "-", str(one.problem)]
         return
     run: list[Part] = [started, one.id, one.status.name, one.status.project]
     for name, backend in one.status.backends.items():
@@ -205,4 +207,4 @@ def _account(one: _Listed, name: str, backend: BackendStatus) -> dict[str, Part]
 
 def _show_fields(fields: Mapping[str, Part]) -> None:
     for name, value in fields.items():
-        show((f"  {name:<22}", FAINT), value)
+        show((f"  {name:<24}", FAINT), value)

@@ -13,7 +13,7 @@ import msgspec
 
 from tracelet.backend import Batch, Idempotency, Opened, Outcome, RunInfo, State
 from tracelet.delivery import Delivery
-from tracelet.errors import Rejected, Transient
+from tracelet.errors import Denied, Transient
 from tracelet.events import ArtifactLogged, Event, MetricsLogged, ParamsLogged, TagsSet, TextLogged
 from tracelet_mlflow._convert import convert
 from tracelet_mlflow._errors import AlreadyExists
@@ -108,7 +108,7 @@ class MLflow:
     async def _find_experiment(self, transport: Transport) -> Experiment | None:
         experiment = await transport.find_experiment(self._info.project)
         if experiment is not None and experiment.lifecycle_stage != "active":
-            raise Rejected(
+            raise Denied(
                 f"the MLflow experiment {self._info.project!r} was deleted: restore it (mlflow experiments restore "
                 f"--experiment-id {experiment.experiment_id}), or choose another project"
             )

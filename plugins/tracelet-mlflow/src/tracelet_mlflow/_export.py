@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from tracelet.backend import Batch, BlockingCalls
-from tracelet.errors import Rejected
+from tracelet.errors import Denied, Rejected
 from tracelet.events import ArtifactLogged, Lane
 from tracelet_mlflow._convert import R, Table, Upload, requests
 from tracelet_mlflow._errors import Unreadable
@@ -88,20 +88,17 @@ class BatchExport:
         return path
 
     async def _require_run(self) -> None:
-        """Refuse the whole batch, without halving it, when it is the run that is gone."""
+        """Raises Denied when it is the run that is gone, and nothing in the batch is at fault."""
         run = await self._transport.get_run(self._run.run_id)
-        everything = range(len(self._batch))
         if run is None:
-            raise Rejected(f"MLflow has no run {self._run.run_id} any more", everything)
-        require_active(run, everything)
+            raise Denied(f"MLflow has no run {self._run.run_id} any more: `tracelet sync` makes a new one")
+        require_active(run)
 
 
-def require_active(run: Run, indexes: range | None = None) -> None:
-    """Raises Rejected for a run in MLflow's bin."""
+def require_active(run: Run) -> None:
+    """Raises Denied for a run in MLflow's bin."""
     if run.lifecycle_stage != "active":
-        raise Rejected(
-            f"the MLflow run {run.run_id} was deleted: restore it (mlflow runs restore --run-id {run.run_id})", indexes
-        )
+        raise Denied(f"the MLflow run {run.run_id} was deleted: restore it (mlflow runs restore --run-id {run.run_id})")
 
 
 def _stat(path: Path) -> os.stat_result:
