@@ -121,6 +121,37 @@ def test_a_script_is_delivered_and_closed(tmp_path: Path, train: Train) -> None:
     assert status.backends["jsonl"].state == "closed"
 
 
+def test_delivery_from_a_thread(tmp_path: Path, train: Train) -> None:
+    """With host="thread" no process is started, and everything arrives."""
+    body = START.replace("project='p'", "project='p', host='thread'")
+    script = train(body + "for i in range(1000): run.log_metric('m', i / 2, i)\nassert run.flush()\n")
+    code, _, err = script.finish()
+    assert code == 0, err
+    assert script.steps() == list(range(1000))
+    assert script.closed() == ["completed"]
+    assert not list(script.run.path.glob("delivery-*"))
+    check_account(script.status())
+
+
+def test_an_async_run_delivers_from_a_process(tmp_path: Path, train: Train) -> None:
+    """open_run takes host="process", too."""
+    body = """
+import asyncio
+
+async def main():
+    async with tracelet.open_run(TARGETS, exp_name='e', project='p', host='process') as run:
+        for i in range(1000): run.log_metric('m', 1.0, i)
+        assert await run.flush(durable=True)
+
+asyncio.run(main())
+"""
+    script = train(body)
+    code, _, err = script.finish()
+    assert code == 0, err
+    assert script.steps() == list(range(1000))
+    assert list(script.run.path.glob("delivery-*"))
+
+
 def test_sigkill_of_training_loses_nothing(tmp_path: Path, train: Train, eventually: Callable[..., None]) -> None:
     """After SIGKILL of the training process all it said arrives, and the run is closed as killed."""
     body = START + "for i in range(20_000): run.log_metric('m', 1.0, i)\nprint('said', flush=True)\ntime.sleep(600)\n"
@@ -327,6 +358,32 @@ if __name__ == '__main__':
     code, _, err = script.finish()
     assert code == 0, err
     assert script.steps() == [7]
+    assert script.closed() == ["completed"]
+
+
+def test_a_data_loader_worker_never_writes_into_the_run(tmp_path: Path, train: Train) -> None:
+    """Forked workers of torch's DataLoader log nothing, hang nothing, and delay nothing."""
+    pytest.importorskip("torch")
+    body = (
+        START
+        + """
+from torch.utils.data import DataLoader, Dataset
+
+class Data(Dataset):
+    def __len__(self): return 8
+    def __getitem__(self, index):
+        run.log_metric('worker', 1.0, index)
+        return float(index)
+
+for epoch in range(2):
+    for step, batch in enumerate(DataLoader(Data(), batch_size=2, num_workers=2)):
+        run.log_metric('m', batch.sum().item(), step)
+"""
+    )
+    script = train(body)
+    code, _, err = script.finish()
+    assert code == 0, err
+    assert script.steps() == [0, 1, 2, 3] * 2
     assert script.closed() == ["completed"]
 
 

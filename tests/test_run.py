@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tracelet.errors import InvalidSetting, RunClosed, RunExists, RunNotFound, U
 from tracelet.events import (
     ArtifactLogged,
     Event,
+    Kind,
     Lane,
     MetricsLogged,
     ParamsLogged,
@@ -209,6 +211,27 @@ def test_params_are_flattened_and_keep_their_types(run: Run) -> None:
     assert [event.values for event in said(run) if isinstance(event, ParamsLogged)] == [
         {"lr": 1e-3, "net/layers": [64, 64], "net/act": "relu", "net/deep/on": True, "none": None},
         {"path": "a/b", "np": 0.5, "3": "three", "empty": "{}", "shape": [1, 2]},
+    ]
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Mute:
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+def test_params_of_unusual_types(run: Run) -> None:
+    """NumPy scalars and enums become plain values, and an object without a text is named."""
+    odd = {"a": np.float64(0.5), "b": np.str_("x"), "c": Colour.RED, "d": Kind.TAGS_SET, "e": np.arange(3), "f": Mute()}
+    run.log_params(odd)
+    run.set_tags({"t": Mute()})  # type: ignore[dict-item]
+    mute = "<Mute, whose text can't be had: RuntimeError>"
+    assert [getattr(event, "values", None) for event in said(run)] == [
+        {"a": 0.5, "b": "x", "c": "red", "d": 5, "e": "[0 1 2]", "f": mute},
+        {"t": mute},
     ]
 
 

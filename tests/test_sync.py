@@ -238,7 +238,7 @@ def test_a_delivery_process_that_gets_on_is_waited_for(place: Place) -> None:
     code, output = place.sync()
     assert code == 0, output
     assert place.steps() == list(range(POINTS))
-    assert place.status("jsonl").outcome == "completed"
+    assert place.closed() == ["completed"]
 
 
 def test_a_cursor_that_somebody_else_holds_is_left_to_them(place: Place) -> None:

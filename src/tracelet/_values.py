@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping
-from os import PathLike
-from typing import Any
+from enum import Enum
+from typing import Any, cast
 
 from tracelet.events import Context, Number, Scalar
 
@@ -83,25 +83,38 @@ def flatten(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def parameter(value: Any) -> Any:
     """A parameter's value: scalars keep their type, sequences become lists, and all else is its text."""
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, list | tuple):
         return [parameter(item) for item in value]
-    if isinstance(value, PathLike):
-        return str(value)
     if hasattr(value, "item"):
         try:
             single = value.item()
         except (TypeError, ValueError, RuntimeError):
-            return str(value)  # more than one element
-        if isinstance(single, bool | int | float | str):
+            return text(value)  # more than one element
+        if type(single) in (bool, int, float, str):
             return single
-    return str(value)
+    if isinstance(value, Enum):
+        return parameter(value.value)
+    for plain in (int, float, str):
+        if isinstance(value, plain):
+            return plain(value)
+    return text(value)
+
+
+def text(value: Any) -> str:
+    """Any object's text, whatever its `__str__` does."""
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001 - somebody's __str__ must not end a training
+        return f"<{type(value).__name__}, whose text can't be had: {type(error).__name__}>"
 
 
 def _scalar(value: Any, key: str) -> Scalar:
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
+    if value is None or type(value) in (bool, int, float, str):
+        return cast(Scalar, value)
+    if isinstance(value, str):
+        return str(value)
     return number(value, f"context[{key!r}]")
 
 

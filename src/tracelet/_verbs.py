@@ -190,7 +190,7 @@ class Verbs:
             RunClosed: the run is finished.
         """
         tags = _values.mapping(values, "values").items()
-        strings = {_values.string(name, "a name in values"): str(value) for name, value in tags}
+        strings = {_values.string(name, "a name in values"): _values.text(value) for name, value in tags}
         if strings:
             self._publish(TagsSet(_now(), strings))
 

@@ -101,7 +101,8 @@ def start_logging(
     """
     previous = active_run()
     if isinstance(previous, Run):
-        say(f"a new run begins: finishing {previous.name!r}")
+        if previous.active:
+            say(f"a new run begins: finishing {previous.name!r}")
         previous.finish()
     hosts = {"process", "thread"}  # "loop" needs one to run in
     plan = _plan(backend, exp_name, project, run_id, resume, host or "process", hosts, directory, strict)
@@ -185,11 +186,11 @@ def _plan(
     mode = _settings.mode()
     if host not in hosts:
         raise InvalidSetting("host", host, f"one of {', '.join(sorted(hosts))} here")
+    if mode == "disabled" or _settings.is_secondary():
+        return None
     targets, broken = _targets(_settings.backends(backend), host, strict)
     name = time.strftime("%Y%m%d-%H%M%S") if exp_name is None else _values.string(exp_name, "exp_name")
     group = _settings.project(project)
-    if mode == "disabled" or _settings.is_secondary():
-        return None
     place, resumed = _place(_settings.directory(directory), run_id, resume)
     return _Plan(name, group, place, resumed, targets, broken, mode, host, strict)  # type: ignore[arg-type]
 

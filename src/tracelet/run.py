@@ -50,8 +50,10 @@ class Run(Verbs):
         """
         check = self._end(outcome)
         if check is not None:
-            self._wait(check, timeout)
-            self._let_go()
+            try:
+                self._wait(check, timeout)
+            finally:  # also after Ctrl-C: what is pending is said, and delivery goes on by itself
+                self._let_go()
 
     def __enter__(self) -> Run:
         return self

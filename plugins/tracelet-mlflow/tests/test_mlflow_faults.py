@@ -68,7 +68,7 @@ async def test_what_may_pass_is_transient(drive: Drive, read: Read, proxy: Fault
     assert client.get_run(driver.run_id).info.status == "FINISHED"
 
 
-@pytest.mark.parametrize("fault", TRANSIENT, ids=str)
+@pytest.mark.parametrize("fault", [LoseReply(), ResetInBody(), Answer(500), Answer(200, HTML, b"<html>")], ids=str)
 @pytest.mark.parametrize("path", ["experiments/get-by-name", "experiments/create", "runs/search", "runs/create"])
 async def test_opening_after_a_fault_makes_one_run(
     drive: Drive, read: Read, proxy: FaultyServer, path: str, fault: Fault
@@ -200,16 +200,15 @@ async def test_an_experiment_created_by_another_in_the_meantime(drive: Drive, re
     assert any(to("experiments/create")(request) for request in proxy.requests)
 
 
-async def test_a_run_that_vanished_rejects_the_batch(drive: Drive, proxy: FaultyServer) -> None:
-    """When MLflow doesn't know the run any more, the batch is rejected as a whole, in few requests."""
+async def test_a_run_that_vanished_pauses_delivery(drive: Drive, proxy: FaultyServer) -> None:
+    """When MLflow doesn't know the run any more, that is said in few requests, and no event is at fault."""
     driver = drive(proxy.url)
     await driver.open()
     missing = Answer(404, JSON, b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "none"}')
     proxy.fail(missing, when=to("/runs/"), for_ever=True)
     before = len(proxy.requests)
-    with pytest.raises(Rejected, match="has no run") as caught:
+    with pytest.raises(Denied, match="has no run"):
         await driver.export(*[MetricsLogged(NOW, {"m": 1.0}, step) for step in range(100)])
-    assert caught.value.indexes == frozenset(range(100))
     assert len(proxy.requests) - before == 2
 
 

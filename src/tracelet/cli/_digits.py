@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
-import tracelet
+from tracelet.api import start_logging, stop_logging
 from tracelet.cli._content import Content
+from tracelet.run import Run
 
 PROJECT = "tracelet-demo"
 
@@ -60,7 +61,7 @@ class Log:
         clocks: by method.
     """
 
-    def __init__(self, writer: Any, run: tracelet.Run) -> None:
+    def __init__(self, writer: Any, run: Run) -> None:
         self.said = Content()
         self.clocks: dict[str, Clock] = {}
         self._writer = writer
@@ -99,7 +100,7 @@ class Training(msgspec.Struct, kw_only=True):
         without: `add_scalar` in a short training before, without a run.
     """
 
-    run: tracelet.Run
+    run: Run
     log: Log
     folder: Path
     accuracy: float
@@ -135,7 +136,7 @@ def train(
     folder = directory / "tracelet-demo" / time.strftime("%Y%m%d-%H%M%S")
     config = msgspec.structs.asdict(hyperparameters)
 
-    run = tracelet.start_logging(
+    run = start_logging(
         backend=backend, exp_name="digits", project=PROJECT, config=config, directory=directory / ".tracelet"
     )
     writer = writer_class(str(folder / "tensorboard"))
@@ -145,7 +146,7 @@ def train(
     accuracy = _fit(log, hyperparameters, folder / "digits.pickle", track)
     ended = time.perf_counter()
     writer.close()
-    tracelet.stop_logging(timeout=timeout)
+    stop_logging(timeout=timeout)
     return Training(
         run=run,
         log=log,
@@ -159,7 +160,7 @@ def train(
 
 def _rehearse(writer_class: Any, hyperparameters: Hyperparameters) -> Clock:
     """How long `add_scalar` takes by itself: measured in the same training, for a bit, before there is a run."""
-    nowhere = tracelet.Run(run_id="", name="rehearsal", project=PROJECT, directory=Path())
+    nowhere = Run(run_id="", name="rehearsal", project=PROJECT, directory=Path())
     with TemporaryDirectory() as folder:
         writer = writer_class(folder)
         log = Log(writer, nowhere)

@@ -17,6 +17,7 @@ from tracelet.cli._digits import Clock, Hyperparameters, Training, summary_write
 from tracelet.cli._output import BAD, FAINT, GOOD, Part, count, show, show_table
 from tracelet.cli._plot import plot
 from tracelet.cli._readback import READ_BACK
+from tracelet.errors import TraceletError
 from tracelet.journal import RunDirectory
 
 EXIT_CODES = """\b
@@ -84,7 +85,10 @@ def _train(directory: Path, hyperparameters: Hyperparameters, backend: str) -> T
     show("Training on 1,797 images of handwritten digits, logging with ", (f"{summary_writer()}.SummaryWriter", "bold"))
     track = partial(_track, total=hyperparameters.epochs)
     options = {backend: READ_BACK[backend].options(directory)}
-    training = train(directory, options, hyperparameters, _DEADLINE, track)
+    try:
+        training = train(directory, options, hyperparameters, _DEADLINE, track)
+    except TraceletError as error:
+        _fail(str(error))
     training.log.said.status["status", READ_BACK[backend].finished] += 1
     show(
         f"Trained in {training.seconds:.1f} s: {training.accuracy:.1%} of the test images are recognised. ",

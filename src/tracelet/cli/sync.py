@@ -54,10 +54,11 @@ def sync(
         ),
     ] = 60.0,
 ) -> None:
-    """Deliver what is pending: what was logged offline, or while a server was down, or by a machine that died.
+    """Deliver what is pending.
 
-    Credentials come from the environment, as when training. It may be interrupted and repeated: it goes on where it
-    stopped. Beside a training that delivers by itself it leaves the delivery to that.
+    That is what was logged offline, while a server was down, or by a machine that died. Credentials come from the
+    environment, as when training. It may be interrupted and repeated: it goes on where it stopped. Beside a training
+    that delivers by itself it leaves the delivery to that.
     """
     sys.path.append(os.getcwd())  # where the training found a backend that is named by its module
     folder = _runs.root(directory)

@@ -53,13 +53,14 @@ class Keeper:
             self._thread.join(timeout=5.0)
 
     def _work(self) -> None:
-        assert self._recorder is not None
+        recorder = self._recorder
+        assert recorder is not None
         while True:
             due = time.monotonic() - self._synced >= FSYNC_INTERVAL
-            self._tend(self._recorder, sync=due)
+            self._tend(recorder, sync=due)
             self._guarded(self._watch)
             if due or self._unlinked:
-                self._read_cursors(self._recorder)
+                self._guarded(lambda: self._read_cursors(recorder))
             try:
                 if not self.nudges.get(timeout=_TICK):
                     return
@@ -82,11 +83,11 @@ class Keeper:
                 "and the number is said at the end"
             )
 
-    def _guarded(self, watch: Callable[[], None]) -> None:
+    def _guarded(self, look_after: Callable[[], None]) -> None:
         try:
-            watch()
+            look_after()
         except (DeliveryFailed, OSError) as error:
-            self._say_once(f"delivery can't be started ({error}); events are kept in the journal")
+            self._say_once(f"delivery can't be looked after ({error}); events are kept in the journal")
 
     def _read_cursors(self, recorder: Recorder) -> None:
         if recorder.loss_reason == DELETED:

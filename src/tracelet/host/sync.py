@@ -91,11 +91,14 @@ class Backlog:
             retry: whether to try again after the first failure.
         """
         try:
+            self.live = is_live(self.directory)  # a while may have passed
             self.problem = self._left_to()
             if self.problem is None:
                 target = find(self.backend, self.run.backends[self.backend])
                 await self._take_over(timeout)
-                await self._serve(target, timeout if retry else 0.0)
+                self.status = self.account()
+                if not self.complete:
+                    await self._serve(target, timeout if retry else 0.0)
         except (TraceletError, OSError) as error:
             self.problem = str(redact(str(error)))
         self.status = self.account()

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -244,14 +245,13 @@ class LogWriter:
             retired, self._retired = self._retired, []
             sequence = self._sequence
             current = None if self._limit < 0 or sequence == self._synced else os.dup(self._current.fd)
-        for segment in retired:
-            os.fdatasync(segment.fd)
-            segment.close()
-        if current is not None:
-            try:
-                os.fdatasync(current)
-            finally:
-                os.close(current)
+        with ExitStack() as closing:
+            for segment in retired:
+                closing.callback(segment.close)
+            if current is not None:
+                closing.callback(os.close, current)
+            for fd in [*(segment.fd for segment in retired), *([] if current is None else [current])]:
+                os.fdatasync(fd)
         self._synced = sequence
 
     # How a log ends.
