@@ -152,6 +152,16 @@ def test_every_guarantee_has_its_proof() -> None:
     assert proven == [f"G{number}" for number in range(1, 8)]
 
 
+def test_the_layers_are_documented() -> None:
+    """The table of layers in the documents is the one that is tested."""
+    source = (ROOT / "tests" / "test_layers.py").read_text()
+    (table,) = re.findall(r"^LAYERS = (\{.*?^\})", source, re.M | re.S)
+    tested = {name: layer for name, layer in ast.literal_eval(table).items() if not name.startswith("__")}
+    rows = re.findall(r"^\| (\d+) \| (.*?) \|", (ROOT / "docs" / "architecture.md").read_text(), re.M)
+    documented = {name: int(layer) for layer, modules in rows for name in re.findall(r"`(\w+)`", modules)}
+    assert documented == tested
+
+
 def test_every_setting_is_documented() -> None:
     """Each TRACELET_* variable that the code reads, and each argument of start_logging, is in the settings' page."""
     page = (ROOT / "docs" / "settings.md").read_text()

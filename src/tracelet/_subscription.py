@@ -221,7 +221,7 @@ class Subscription:
         while pending:
             part = pending.pop()
             try:
-                allowance = _upload_time(part)
+                allowance = _upload_time(part) if part.lane is Lane.BULK else 0.0
                 await self._attempt("export", lambda: backend.export(part), allowance)  # noqa: B023 - awaited at once
             except Hung:
                 raise

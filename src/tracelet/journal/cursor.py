@@ -1,19 +1,27 @@
 """A backend's cursor: how far it has come in each log, what became of every event up to there, and its own state.
 
-It is one small file, replaced atomically, so that the counts and the positions they belong to can't disagree.
+It is one small file with two slots, of which the older is overwritten with the next record and its check, so that there
+is always a whole one, and the counts and the positions they belong to can't disagree. (Replacing the file by renaming
+would do the same; but a file system that flushes what is renamed over another takes a millisecond for it.)
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
+from struct import Struct
+from zlib import crc32
 
 import msgspec
 
 from tracelet.backend import State
-from tracelet.journal.directory import write_atomically
 from tracelet.journal.reader import Position
+
+_SLOT = 1 << 20  # bytes between the slots, most of them a hole in the file
+_HEAD = Struct("<IIQ")  # CRC-32 of the record seeded with the generation, its length, the generation
+_READS = 3  # attempts, should both slots be overwritten between reading one and the other
 
 
 class LogCount(msgspec.Struct):
@@ -50,9 +58,10 @@ class Cursor:
     """A cursor held for writing: one process at a time, guarded by a lock that the kernel releases at its death."""
 
     def __init__(self, path: Path, lock: int) -> None:
-        self._path = path
         self._lock = lock
-        self.record = read_cursor(path)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._path = path
+        self.record, self._generation = _read(self._file, path)
 
     @classmethod
     def acquire(cls, path: Path) -> Cursor | None:
@@ -69,8 +78,15 @@ class Cursor:
         return cls(path, lock)
 
     def save(self) -> None:
-        """Write the record. Raises OSError."""
-        write_atomically(self._path, msgspec.json.encode(self.record))
+        """Write the record. Raises OSError, also if the file was deleted."""
+        os.stat(self._path)
+        body = msgspec.json.encode(self.record)
+        if len(body) > _SLOT - _HEAD.size:
+            raise OSError(errno.EFBIG, f"the cursor has {len(body):,} bytes and may have {_SLOT:,}", str(self._path))
+        generation = self._generation + 1
+        head = _HEAD.pack(crc32(body, generation), len(body), generation)
+        os.pwrite(self._file, head + body, generation % 2 * _SLOT)
+        self._generation = generation
 
     def log(self, key: str) -> LogCount:
         """The counts of one log, from nothing if it is new."""
@@ -88,17 +104,43 @@ class Cursor:
 
     def release(self) -> None:
         """Let another process have it."""
+        os.close(self._file)
         os.close(self._lock)
 
 
 def read_cursor(path: Path) -> CursorRecord:
     """What a cursor file says; a fresh record, so that all is delivered again, if there is none or it is damaged."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=CursorRecord)
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return CursorRecord()
-    except msgspec.MsgspecError as error:
-        return CursorRecord(last_error=f"the cursor {path} was damaged ({error}): delivering from the start again")
+    try:
+        return _read(file, path)[0]
+    finally:
+        os.close(file)
+
+
+def _read(file: int, path: Path) -> tuple[CursorRecord, int]:
+    """The latest whole record, and its generation."""
+    for _ in range(_READS):
+        slots = sorted(filter(None, (_read_slot(file, slot) for slot in (0, 1))), reverse=True)
+        for generation, body in slots:
+            try:
+                return msgspec.json.decode(body, type=CursorRecord), generation
+            except msgspec.MsgspecError:
+                continue
+        if os.fstat(file).st_size == 0:
+            return CursorRecord(), 0
+    return CursorRecord(last_error=f"the cursor {path} was damaged: delivering from the start again"), 0
+
+
+def _read_slot(file: int, slot: int) -> tuple[int, bytes] | None:
+    head = os.pread(file, _HEAD.size, slot * _SLOT)
+    if len(head) < _HEAD.size:
+        return None
+    crc, length, generation = _HEAD.unpack(head)
+    body = os.pread(file, min(length, _SLOT), slot * _SLOT + _HEAD.size)
+    return (generation, body) if length and crc32(body, generation) == crc else None
 
 
 def holder(path: Path) -> int | None:

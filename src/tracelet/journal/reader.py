@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from zlib import crc32
 
 import msgspec
 
@@ -43,6 +44,7 @@ class Frames(msgspec.Struct):
         sequences, words, payloads: one entry per frame.
         damaged: how many events before, between or behind these frames are gone for good.
         position: behind them.
+        size: of the payloads, in bytes.
     """
 
     sequences: list[int]
@@ -50,6 +52,7 @@ class Frames(msgspec.Struct):
     payloads: list[bytes]
     damaged: int
     position: Position
+    size: int = 0
 
 
 class LogReader:
@@ -113,25 +116,26 @@ class LogReader:
         offset, first = self._offset - base, self._sequence
         sequence, end = first, len(buffer)
         words, payloads = found.words, found.payloads
-        room, room_bytes = events - len(payloads), size - sum(map(len, payloads))
+        room, room_bytes = events - len(payloads), size - found.size
         while room > 0 and offset + FRAME_SIZE <= end:
             crc, length, word, number = _unpack(buffer, offset)
             stop = offset + FRAME_SIZE + length
             if number != sequence or stop > end or not length:
                 break
             payload = buffer[offset + FRAME_SIZE : stop]
-            if frame_crc(payload, word, number) != crc:
+            if crc32(payload, word << 16 ^ number) != crc:  # `frame_crc`, without the call
                 break
-            room_bytes -= length
-            if room_bytes < 0 and payloads:
+            if room_bytes < length and payloads:
                 room = 0
                 break
+            room_bytes -= length
             words.append(word)
             payloads.append(payload)
             sequence += 1
             room -= 1
             offset = (stop + 7) & -8
         found.sequences.extend(range(first, sequence))
+        found.size = size - room_bytes
         self._offset, self._sequence = offset + base, sequence
         return room <= 0
 
