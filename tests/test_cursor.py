@@ -48,7 +48,7 @@ def test_a_crash_while_saving_leaves_the_record_before(path: Path, keep: int) ->
     before = path.read_bytes()
     saved(path, 30)
     after = path.read_bytes()
-    changed = [at for at, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+    changed = [at for at, (old, new) in enumerate(zip(before, after, strict=False)) if old != new]
     torn = bytearray(before)
     start = changed[0] - changed[0] % (1 << 20)
     torn[start : start + keep] = after[start : start + keep]
