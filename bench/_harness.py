@@ -94,7 +94,7 @@ def timed(statement: str, **names: object) -> Loop:
 def alternate(contestants: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
     """Run the contestants in turn, in each second round in the opposite order; returns each one's results."""
     results: dict[str, list[T]] = {name: [] for name in contestants}
-    for name, contestant in contestants.items():
+    for contestant in contestants.values():
         contestant()  # warms up; a first call may import, allocate or open something
     for turn in range(rounds):
         for name in list(contestants)[:: -1 if turn % 2 else 1]:
@@ -172,7 +172,9 @@ def main(measure: Callable[[bool], Report]) -> None:
     def command(
         quick: Annotated[bool, typer.Option(help="A few rounds: to see that it works, not to measure.")] = False,
         check: Annotated[bool, typer.Option(help="Exit with 1 if a budget is missed.")] = False,
-        json: Annotated[typer.FileTextWrite | None, typer.Option(help="Write JSON there; - is standard output.")] = None,
+        json: Annotated[
+            typer.FileTextWrite | None, typer.Option(help="Write JSON there; - is standard output.")
+        ] = None,
     ) -> None:
         report = measure(quick)
         show(report, Console(stderr=json is not None and json.name == "<stdout>"))
@@ -194,7 +196,9 @@ def as_dict(report: Report, quick: bool) -> dict[str, Any]:
 
 def show(report: Report, console: Console) -> None:
     """Print a report."""
-    table = Table(title=f"bench.{report.benchmark}", caption=report.method, title_justify="left", caption_justify="left")
+    table = Table(
+        title=f"bench.{report.benchmark}", caption=report.method, title_justify="left", caption_justify="left"
+    )
     table.add_column("what")
     table.add_column("figure", justify="right")
     table.add_column("budget", justify="right")

@@ -49,7 +49,12 @@ def server(directory: Path) -> Iterator[Server]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     address = ("--host", "127.0.0.1", "--port", str(port), "--workers", "1")
-    stores = ("--backend-store-uri", database(directory / "server"), "--artifacts-destination", str(directory / "files"))
+    stores = (
+        "--backend-store-uri",
+        database(directory / "server"),
+        "--artifacts-destination",
+        str(directory / "files"),
+    )
     with (directory / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", *address, *stores],

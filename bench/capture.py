@@ -45,8 +45,8 @@ def _own(directory: Path, rounds: int, count: int) -> list[Row]:
     found = calls({"floor": floor(), "own": timed(_STATEMENT, writer=writer)}, rounds=rounds, count=count)
     base, own = found["floor"].p50, found["own"].p50
     return [
-        Row(what="the floor", figure=1.0, unit="× floor", note=microseconds(base)),
-        Row(what="tracelet.tensorboard.SummaryWriter", figure=own / base, unit="× floor", note=microseconds(own)),
+        Row(what="the floor", figure=1.0, unit="x floor", note=microseconds(base)),
+        Row(what="tracelet.tensorboard.SummaryWriter", figure=own / base, unit="x floor", note=microseconds(own)),
     ]
 
 
@@ -66,7 +66,7 @@ def _foreign(name: str, kind: Any, directory: Path, rounds: int, count: int) -> 
         Row(
             what=f"{name}: the original alone",
             figure=plain / real["floor"].p50,
-            unit="× floor",
+            unit="x floor",
             note=microseconds(plain),
         ),
         _beyond(f"{name}: beyond the original", real, _BUDGET),
@@ -89,7 +89,7 @@ def _compare(writer: Any, rounds: int, count: int) -> dict[str, Calls]:
 def _beyond(what: str, found: dict[str, Calls], limit: float | None = None) -> Row:
     added = found["captured"].p50 - found["plain"].p50
     return Row(
-        what=what, figure=added / found["floor"].p50, unit="× floor", limit=limit, note=f"+{microseconds(added)}"
+        what=what, figure=added / found["floor"].p50, unit="x floor", limit=limit, note=f"+{microseconds(added)}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from zlib import crc32
@@ -10,7 +11,7 @@ from zlib import crc32
 import numpy
 
 import tracelet
-from bench._harness import Calls, Loop, Report, Row, alternate, calls, floor, main, microseconds, scratch, timed
+from bench._harness import Calls, Loop, Report, Row, calls, floor, main, microseconds, scratch, timed
 from tracelet import codec
 from tracelet.events import Kind, MetricsLogged
 from tracelet.journal import LogWriter
@@ -84,7 +85,7 @@ def measure(quick: bool) -> Report:
             spinner.stop()
             run.finish()
         base = found.pop("floor")
-        rows = [Row(what="the floor, p50", figure=1.0, unit="× floor", note=microseconds(base.p50))]
+        rows = [Row(what="the floor, p50", figure=1.0, unit="x floor", note=microseconds(base.p50))]
         for what, cost in found.items():
             rows += _variant(what, cost, base)
         rows += _parts(directory, base, rounds, count)
@@ -94,14 +95,14 @@ def measure(quick: bool) -> Report:
 def _variant(what: str, cost: Calls, base: Calls) -> list[Row]:
     usual = what in ("alone", "beside a CPU-bound thread")
     limit = None if "at once" in what else _P50 if usual else _P50_UNUSUAL
-    p50 = Row(what=f"{what}, p50", figure=cost.p50 / base.p50, unit="× floor", limit=limit, note=microseconds(cost.p50))
+    p50 = Row(what=f"{what}, p50", figure=cost.p50 / base.p50, unit="x floor", limit=limit, note=microseconds(cost.p50))
     p99 = cost.p99 / base.p50
     return [
         p50,
         Row(
             what=f"{what}, p99",
             figure=p99,
-            unit="× floor",
+            unit="x floor",
             limit=_P99 if usual else None,
             note=microseconds(cost.p99),
         ),
@@ -117,20 +118,23 @@ def _parts(directory: Path, base: Calls, rounds: int, count: int) -> list[Row]:
     word = Kind.METRICS_LOGGED.value
     ten: Callable[[str], str] = lambda statement: "; ".join([statement] * 10)  # noqa: E731
     loops = {
-        "time.time()": timed(ten("now()"), now=__import__("time").time),
+        "time.time()": timed(ten("now()"), now=time.time),
         "make the event": timed(ten('Event(1.7e9, {"train/loss": 0.5}, i, ())'), Event=MetricsLogged),
         "encode it": timed(ten("encode(event)"), encode=codec.encode, event=event),
         "CRC": timed(ten("crc(payload, (3 << 16 ^ i) & 0xFFFFFFFF)"), crc=crc32, payload=payload),
         "pack the frame": timed(ten("pack(1, 2, 3, i) + payload"), pack=FRAME.pack, payload=payload),
-        "store it": timed(
-            ten("room[8 : 8 + size] = frame"), room=bytearray(4096), frame=frame, size=len(frame)
-        ),
+        "store it": timed(ten("room[8 : 8 + size] = frame"), room=bytearray(4096), frame=frame, size=len(frame)),
         "all of LogWriter.append": timed(ten("append(word, payload)"), append=log.append, word=word, payload=payload),
     }
     found = calls(loops, rounds=rounds, count=count // 10)
     log.seal()
     return [
-        Row(what=f"  of which: {name}", figure=cost.p50 / 10 / base.p50, unit="× floor", note=microseconds(cost.p50 / 10))
+        Row(
+            what=f"  of which: {name}",
+            figure=cost.p50 / 10 / base.p50,
+            unit="x floor",
+            note=microseconds(cost.p50 / 10),
+        )
         for name, cost in found.items()
     ]
 

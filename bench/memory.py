@@ -22,7 +22,9 @@ def measure(quick: bool) -> Report:
     with scratch() as directory:
         command = [sys.executable, "-m", "bench._emitter", str(events), str(directory)]
         environment = os.environ | {"TRACELET_MODE": "offline"}
-        found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment, cwd=ROOT).stdout)
+        found = json.loads(
+            subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment, cwd=ROOT).stdout
+        )
     assert found["pending"] >= events
     own = f"{found['before_anon']:.1f} MiB before, {found['after_anon']:.1f} at the end (RssAnon)"
     return Report(

@@ -37,7 +37,7 @@ def _rotation(directory: Path, segments: int) -> list[Row]:
     what = "an append that begins a new segment"
     return [
         Row(what=f"{what}, prepared", figure=usual, unit="µs"),
-        Row(what=f"{what}, not prepared", figure=bare, unit="µs", note=f"{bare / usual:.1f} × the prepared"),
+        Row(what=f"{what}, not prepared", figure=bare, unit="µs", note=f"{bare / usual:.1f} x the prepared"),
     ]
 
 
@@ -93,7 +93,7 @@ def _artifact(directory: Path, mebibytes: int, rounds: int) -> list[Row]:
         Row(
             what=f"log_artifact of {mebibytes} MiB, {name}",
             figure=times[name] / base,
-            unit="× copyfile",
+            unit="x copyfile",
             note=f"{times[name] * 1000:.2f} ms",
         )
         for name in ("copied", "not copied")

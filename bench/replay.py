@@ -49,15 +49,15 @@ def measure(quick: bool) -> Report:
     base = statistics.median(cpu for cpu, _ in found["floor"])
     cost = {name: statistics.median(cpu for cpu, _ in times) / events for name, times in found.items()}
     rate = {name: events / min(wall for _, wall in times) for name, times in found.items()}
-    rows = [Row(what="the floor", figure=1.0, unit="× floor", note=microseconds(base * 1e9))]
+    rows = [Row(what="the floor", figure=1.0, unit="x floor", note=microseconds(base * 1e9))]
     for name, what, limit in (
         ("default", "replay, batches of 1,000 (the default)", _BUDGET),
         ("large", "replay, batches of 10,000", None),
         ("decode", "only unpack, check and decode", None),
     ):
         note = f"{microseconds(cost[name] * 1e9)}; {rate[name]:,.0f} events/s at best"
-        rows.append(Row(what=f"{what}: per event", figure=cost[name] / base, unit="× floor", limit=limit, note=note))
-    rows.append(Row(what="replay beyond decoding", figure=cost["default"] / cost["decode"], unit="× decoding"))
+        rows.append(Row(what=f"{what}: per event", figure=cost[name] / base, unit="x floor", limit=limit, note=note))
+    rows.append(Row(what="replay beyond decoding", figure=cost["default"] / cost["decode"], unit="x decoding"))
     return Report(benchmark="replay", method=METHOD, rows=rows)
 
 

@@ -64,7 +64,7 @@ def measure(quick: bool) -> Report:
             figure=took["tracelet"] - base,
             unit="ms",
             limit=100.0,
-            note=f"{took['tracelet'] / base - 1:.1f} × the interpreter",
+            note=f"{took['tracelet'] / base - 1:.1f} x the interpreter",
         ),
         Row(what="import mlflow", figure=mlflow, unit="ms", note="what delivery keeps out of the training process"),
         Row(what="start_logging, a backend without an SDK", figure=took["null"], unit="ms", limit=50.0),

@@ -88,6 +88,7 @@ def measure(quick: bool) -> Report:
             trainers[what] = stack.enter_context(_trainer(job, servers, share))
 
         add("nothing", Job("nothing"))  # against itself: the noise
+        add("tracelet, journal only", Job("tracelet"))
         add("tracelet, mlflow sqlite", Job("tracelet", backends=sqlite))
         add("tracelet, mlflow http", Job("tracelet", backends=http), mlflow)
         mlflow.signal(signal.SIGCONT)

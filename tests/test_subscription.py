@@ -371,10 +371,11 @@ async def test_a_hanging_call_is_given_up_and_tried_again(tmp_path: Path, fast_r
 
 async def test_an_upload_does_not_hold_up_a_scalar(tmp_path: Path) -> None:
     """While the bulk lane is stuck in an upload, metrics arrive."""
-    gate = anyio.Event()
+    uploading, gate = anyio.Event(), anyio.Event()
 
     async def export(batch: Batch) -> None:
         if batch.lane == "bulk":
+            uploading.set()
             await gate.wait()
 
     backend = RecordingBackend(on_export=export)
@@ -382,6 +383,8 @@ async def test_an_upload_does_not_hold_up_a_scalar(tmp_path: Path) -> None:
     artifact.write_text("x")
     async with open_run(tmp_path, backend) as run:
         run.log_artifact(artifact)
+        with anyio.fail_after(10):
+            await uploading.wait()
         for step in range(100):
             run.log_metric("m", 1.0, step)
         with anyio.fail_after(10):

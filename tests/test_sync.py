@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import msgspec
 import pytest
 
-from tracelet.journal import Cursor, RunDirectory, holder, read_cursor
+from tracelet.journal import RunDirectory, holder, read_cursor
 from tracelet.status import BackendStatus, read_status
 
 Eventually = Callable[..., None]
@@ -52,6 +53,15 @@ class Place:
         out, errors = process.communicate(timeout=60)
         assert "Traceback" not in errors
         return process.returncode, out + errors
+
+    def start_holding(self, cursor: Path) -> Process:
+        """A process that holds a cursor, and says so."""
+        hold = f"cursor = Cursor.acquire(Path({str(cursor)!r})); print('held', flush=True); sys.stdin.read()"
+        source = f"import sys; from pathlib import Path; from tracelet.journal import Cursor; {hold}"
+        return self._start([sys.executable, "-c", source], online=True)
+
+    def add_module(self, name: str, source: str) -> None:
+        (self.path / f"{name}.py").write_text(dedent(source))
 
     @property
     def runs(self) -> list[RunDirectory]:
@@ -166,6 +176,15 @@ def test_a_backend_is_added_to_a_finished_run(place: Place) -> None:
     assert place.sync(place.run.path, "--backend", "jsonl") == (0, "nothing to do: everything is delivered\n")
 
 
+def test_a_backend_that_the_run_has_keeps_its_options(place: Place) -> None:
+    """--backend with a backend of the run's delivers to where the training said."""
+    place.train({"jsonl": {"path": "elsewhere.jsonl"}})
+    code, output = place.sync("--backend", "jsonl")
+    assert code == 0, output
+    assert (place.path / "elsewhere.jsonl").exists()
+    assert not (place.path / "events.jsonl").exists()
+
+
 def test_only_the_backend_that_is_named_is_delivered_to(place: Place) -> None:
     """With --backend, what is pending for the other backends stays pending."""
     place.train({"jsonl": {}, "faulty_backends:Down": {}})
@@ -232,24 +251,46 @@ def test_a_delivery_process_that_gets_nowhere_is_taken_over(place: Place, eventu
     assert (status.delivered, status.pending, status.outcome) == (POINTS + 2, 0, "completed")
 
 
-def test_a_delivery_process_that_gets_on_is_waited_for(place: Place) -> None:
-    """A delivery process that outlived its training and delivers may finish its work."""
-    place.train({"jsonl": {}}, "run.finish(timeout=0)", online=True)
-    code, output = place.sync()
-    assert code == 0, output
-    assert place.steps() == list(range(POINTS))
-    assert place.closed() == ["completed"]
+def test_a_delivery_process_that_gets_on_is_waited_for(place: Place, eventually: Eventually) -> None:
+    """A delivery process that outlived its training and delivers may finish its work, and close the run."""
+    place.add_module(
+        "waiting",
+        """
+        import anyio, os
+        from faulty_backends import Base
+        from tracelet import Delivery
+        class Waiting(Base):
+            delivery = Delivery(linger=0.02, timeout=60.0)
+            async def export(self, batch):
+                while not self.healed:
+                    await anyio.sleep(0.02)
+            async def close(self, outcome):
+                with open(self.options.mark, "a") as file:
+                    print(os.getpid(), outcome.value, file=file)
+        """,
+    )
+    backend = "waiting:Waiting"
+    place.train({backend: {"mark": str(place.mark)}}, "run.finish(timeout=0)", online=True)
+    cursor = place.run.cursor(backend)
+    eventually(lambda: read_cursor(cursor).phase == "running")
+    left = holder(cursor)
+    process = place.start_sync()
+    assert f"{POINTS + 2} events to deliver" in said(process)
+    place.mark.touch()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert place.mark.read_text() == f"{left} completed\n"
 
 
 def test_a_cursor_that_somebody_else_holds_is_left_to_them(place: Place) -> None:
     """Whoever else delivers a finished run, another sync for instance, is not ended."""
     place.train({"jsonl": {}})
-    cursor = Cursor.acquire(place.run.cursor("jsonl"))
-    assert cursor is not None
-    code, output = place.sync("--timeout", 1)
-    cursor.release()
+    other = place.start_holding(place.run.cursor("jsonl"))
+    said(other)
+    code, output = place.sync("--timeout", 0)
     assert code == 1
-    assert f"left to process {os.getpid()}" in output
+    assert f"left to process {other.pid}" in output
+    assert other.poll() is None
 
 
 def test_sync_gives_up_on_a_server_that_stays_down(place: Place) -> None:
@@ -278,12 +319,15 @@ def test_a_backend_that_is_down_costs_its_timeout_once(place: Place) -> None:
 
 def test_refused_credentials_end_the_attempt_at_once(place: Place) -> None:
     """A server that refuses the credentials is not asked again, and its words are shown."""
-    (place.path / "denying.py").write_text(
-        "from faulty_backends import Base\n"
-        "from tracelet.errors import Denied\n"
-        "class Denying(Base):\n"
-        "    async def open(self, state):\n"
-        "        raise Denied('no such key')\n"
+    place.add_module(
+        "denying",
+        """
+        from faulty_backends import Base
+        from tracelet.errors import Denied
+        class Denying(Base):
+            async def open(self, state):
+                raise Denied("no such key")
+        """,
     )
     place.train({"denying:Denying": {}})
     code, output = place.sync("--timeout", 3600)

@@ -1,0 +1,46 @@
+"""Runs all benchmarks, each in a process of its own: `python -m bench`. One alone: `python -m bench.emit`.
+
+emit      what log_metric costs the caller
+capture   what capturing a SummaryWriter's add_scalar adds to it
+training  by how much a training is slowed down
+delivery  points per second into MLflow
+replay    how fast a journal is replayed
+startup   what import tracelet and start_logging cost
+memory    what a backlog costs the training process
+rare      what a new segment and large artifacts cost the caller
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Annotated
+
+import msgspec
+import typer
+
+from bench._harness import ROOT
+
+NAMES = ("emit", "capture", "training", "delivery", "replay", "startup", "memory", "rare")
+
+
+def run(
+    full: Annotated[bool, typer.Option(help="Measure; without it, only see that all of them work.")] = False,
+    check: Annotated[bool, typer.Option(help="Exit with 1 if a budget is missed.")] = False,
+    json: Annotated[typer.FileTextWrite | None, typer.Option(help="Write JSON there; - is standard output.")] = None,
+) -> None:
+    reports, missed = [], False
+    for name in NAMES:
+        command = [sys.executable, "-m", f"bench.{name}", "--json", "-", *(() if full else ("--quick",))]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT)  # the table is on standard error
+        reports.append(msgspec.json.decode(done.stdout))
+        missed |= any(row["verdict"] == "missed" for row in reports[-1]["rows"])
+    if json is not None:
+        json.write(msgspec.json.encode(reports).decode() + "\n")
+    if check and missed:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    run.__doc__ = __doc__
+    typer.run(run)

@@ -1,0 +1,177 @@
+"""How fast a journal is delivered to MLflow, beside the best loop over httpx or MLflow's SDK."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from itertools import count
+from time import perf_counter
+from typing import Any
+
+import anyio
+import httpx
+import msgspec
+
+from bench._harness import Report, Row, alternate, main, scratch
+from bench._mlflow import ENVIRONMENT, database, server
+from bench.replay import record
+from tracelet import Batch, Opened, Outcome, RunInfo, State
+from tracelet._bus import Bus
+from tracelet._discovery import find
+from tracelet.backend import Backend
+from tracelet.journal import RunDirectory
+
+METHOD = (
+    "The same points, 1,000 per request, each time into a fresh run of one store; Tracelet and the raw loop alternate, "
+    "in one process. Tracelet's time is from the return of the backend's open, which has imported the SDK and created "
+    "the run, to the call of its close, when the last batch is acknowledged in the cursor file: reading the journal, "
+    "decoding and converting are in it. The raw loop has its points in memory, and its time is that of the loop alone. "
+    "The figure is the median of the pairs' quotients."
+)
+
+_BATCH = 1_000
+
+
+class Point(msgspec.Struct, frozen=True):
+    """A metric as `runs/log-batch` takes it."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int
+
+
+class Request(msgspec.Struct, frozen=True):
+    """The body of `runs/log-batch`."""
+
+    run_id: str
+    metrics: list[Point]
+
+
+class Timed:
+    """The MLflow backend, which notes when the first batch may begin and when the last one was acknowledged."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.handles = backend.handles
+        self.seconds = 0.0
+        self._begin = 0.0
+
+    async def open(self, state: State | None) -> Opened:
+        opened = await self._backend.open(state)
+        self._begin = perf_counter()
+        return opened
+
+    async def export(self, batch: Batch) -> None:
+        await self._backend.export(batch)
+
+    async def close(self, outcome: Outcome) -> None:
+        self.seconds = perf_counter() - self._begin
+        await self._backend.close(outcome)
+
+
+class Deliveries:
+    """Delivers one run's journal again and again, each time as another run."""
+
+    def __init__(self, directory: RunDirectory, name: str, uri: str) -> None:
+        self._directory = directory
+        self._name = name
+        self._target = find("mlflow", {"tracking_uri": uri})
+        self._numbers = count()
+
+    def __call__(self) -> float:
+        """How long it took, in seconds."""
+        made: list[Timed] = []
+        name = f"{self._name}-{next(self._numbers)}"  # of the cursor and the run
+
+        def make(options: msgspec.Struct, run: RunInfo) -> Timed:
+            fresh = msgspec.structs.replace(run, id=f"{run.id}-{name}", name=name)
+            made.append(Timed(self._target.backend(options, fresh)))
+            return made[-1]
+
+        target: Any = msgspec.structs.replace(self._target, name=name, backend=make)
+        bus = Bus(self._directory, [target])
+        anyio.run(bus.run)
+        record = bus.subscriptions[0].cursor.record
+        if record.closed is None or record.retries:
+            raise RuntimeError(f"delivery failed: {record}")
+        return made[0].seconds
+
+
+def measure(quick: bool) -> Report:
+    os.environ.update(ENVIRONMENT)
+    events, rounds = (2_000, 2) if quick else (30_000, 8)
+    with scratch() as directory, server(directory) as mlflow:
+        journal = record(directory, events)
+        points = _points(events)
+        sqlite = database(directory / "local")
+        rows = [
+            *_compare(
+                "MLflow http", events, Deliveries(journal, "http", mlflow.url), _http_loop(mlflow.url, points), rounds
+            ),
+            *_compare(
+                "MLflow sqlite", events, Deliveries(journal, "sqlite", sqlite), _sdk_loop(sqlite, points), rounds
+            ),
+        ]
+    return Report(benchmark="delivery", method=METHOD, rows=rows)
+
+
+def _compare(what: str, events: int, tracelet: Callable[[], float], raw: Callable[[], float], rounds: int) -> list[Row]:
+    found = alternate({"tracelet": tracelet, "raw": raw}, rounds)
+    quotients = [raw / own for own, raw in zip(found["tracelet"], found["raw"], strict=True)]
+    low, _, high = statistics.quantiles(quotients, n=4)
+    rates = {name: events / statistics.median(times) for name, times in found.items()}
+    note = f"{rates['tracelet']:,.0f} points/s, the loop {rates['raw']:,.0f}; half of the pairs {low:.2f} to {high:.2f}"
+    return [Row(what=what, figure=statistics.median(quotients), unit="x the loop", limit=1.0, at_least=True, note=note)]
+
+
+def _points(events: int, names: int = 10) -> list[Point]:
+    """What `record` puts in the journal."""
+    now = int(time.time() * 1000)
+    return [Point(f"metric{n % names}", n * 0.001, now + n, n // names) for n in range(events)]
+
+
+def _http_loop(url: str, points: list[Point]) -> Callable[[], float]:
+    client = httpx.Client(base_url=url, timeout=60.0)
+    encode = msgspec.json.encode
+    headers = {"Content-Type": "application/json"}
+
+    def post(path: str, body: object) -> dict[str, Any]:
+        response = client.post(f"/api/2.0/mlflow/{path}", content=encode(body), headers=headers).raise_for_status()
+        answer: dict[str, Any] = msgspec.json.decode(response.content)
+        return answer
+
+    experiment: str = post("experiments/create", {"name": "raw"})["experiment_id"]
+
+    def loop() -> float:
+        run: str = post("runs/create", {"experiment_id": experiment})["run"]["info"]["run_id"]
+        begin = perf_counter()
+        for at in range(0, len(points), _BATCH):
+            post("runs/log-batch", Request(run, points[at : at + _BATCH]))
+        return perf_counter() - begin
+
+    return loop
+
+
+def _sdk_loop(uri: str, points: list[Point]) -> Callable[[], float]:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.create_experiment("raw")
+
+    def loop() -> float:
+        run = client.create_run(experiment).info.run_id
+        begin = perf_counter()
+        for at in range(0, len(points), _BATCH):
+            chunk = points[at : at + _BATCH]
+            client.log_batch(run, [Metric(point.key, point.value, point.timestamp, point.step) for point in chunk])
+        return perf_counter() - begin
+
+    return loop
+
+
+if __name__ == "__main__":
+    main(measure)
