@@ -482,3 +482,48 @@ def test_waiting_does_not_begin_at_start(tmp_path: Path, train: Train) -> None:
     code, out, _ = script.finish()
     assert code == 0
     assert float(out) < 5
+
+
+def test_a_backend_that_cant_be_imported_costs_only_itself(tmp_path: Path, train: Train) -> None:
+    """A plugin that raises on import is said and shown, keeps its options for later, and the other goes on."""
+    (tmp_path / "broken_plugin.py").write_text("raise RuntimeError('no luck')\n")
+    body = """
+targets = {'broken_plugin:Plugin': {'url': 'http://me:hush@host', 'token': 'hush', 'size': 3}, **TARGETS}
+run = tracelet.start_logging(targets, exp_name='e', project='p')
+for i in range(100): run.log_metric('m', 1.0, i)
+"""
+    script = train(body)
+    code, _, err = script.finish()
+    assert code == 0, err
+    assert script.steps() == list(range(100))
+    assert "'broken_plugin:Plugin' (a class named by its path) can't be used" in err
+    status = script.status()
+    check_account(status)
+    broken = status.backends["broken_plugin:Plugin"]
+    assert (broken.state, broken.pending) == ("failed", 102)
+    assert "no luck" in str(broken.last_error)
+    assert script.run.read_record().backends["broken_plugin:Plugin"] == {"url": "http://host", "size": 3}
+
+
+def test_a_forked_child_does_not_keep_the_cursor(tmp_path: Path, train: Train) -> None:
+    """Where delivery runs in a thread of the training, a forked child that outlives it does not hold the cursor."""
+    body = (
+        START.replace("project='p'", "project='p', host='thread'")
+        + """
+run.log_metric('m', 1.0, 0)
+assert run.flush()
+pid = os.fork()
+if pid == 0:
+    time.sleep(600)
+    os._exit(0)
+print(pid, flush=True)
+"""
+    )
+    script = train(body)
+    child = int(script.say())
+    try:
+        assert script.process.wait(30) == 0
+        assert holder(script.run.cursor("jsonl")) is None
+    finally:
+        os.kill(child, signal.SIGKILL)
+        script.finish()

@@ -20,6 +20,7 @@ OFFICIAL = {"mlflow": "tracelet-mlflow"}
 """The distributions in this project's `plugins/`, by backend name."""
 
 _MEMBERS = ("delivery", "handles", "idempotency", "Options", "open", "export", "close")
+_SECRET_NAME = re.compile(r"token|secret|passw|credential|key", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -91,6 +92,15 @@ def public_options(target: Target) -> dict[str, Any]:
     secret = {field.encode_name for field in info.fields if _is_secret(field.type)}
     plain = {key: value for key, value in msgspec.to_builtins(target.options).items() if key not in secret}
     return cast(dict[str, Any], redact(plain)) | {"delivery": msgspec.to_builtins(target.delivery)}
+
+
+def presumably_public(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What may be written of options whose plugin can't be asked: nothing whose name sounds like a secret."""
+    plain = {key: value for key, value in options.items() if not _SECRET_NAME.search(key)}
+    try:
+        return cast(dict[str, Any], redact(msgspec.to_builtins(plain)))
+    except (TypeError, ValueError):
+        return {}
 
 
 def redact(value: Any) -> Any:

@@ -127,7 +127,7 @@ class Subscription:
         outcomes = self.cursor.record.outcomes
         for writer in self._directory.writers():
             outcomes[writer] = self._finished.get(writer) or outcomes.get(writer) or Outcome.KILLED.value
-        outcome = Outcome(outcomes[max(outcomes)])  # the latest writer's is the run's
+        outcome = Outcome(outcomes[max(outcomes)] if outcomes else Outcome.KILLED)  # the latest writer's is the run's
         await self._attempt("close", lambda: backend.close(outcome))
         for writer in self._finished:
             count = self.cursor.log(log_key(writer, Lane.STREAM))

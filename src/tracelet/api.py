@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 import msgspec
 
 from tracelet import _settings, _values, tensorboard
-from tracelet._discovery import Target, find, from_object, public_options
+from tracelet._discovery import Target, find, from_object, presumably_public, public_options
 from tracelet._notices import say
 from tracelet._settings import Backends
 from tracelet._verbs import Host
@@ -39,6 +39,13 @@ _HOSTS = ("process", "thread", "loop")
 _RESUMES = ("allow", "must", "never")
 
 
+class _Broken(msgspec.Struct):
+    """A backend that was asked for and can't be loaded."""
+
+    problem: str
+    options: dict[str, Any]
+
+
 class _Plan(msgspec.Struct):
     """What a run is to be, with all settings resolved."""
 
@@ -47,7 +54,7 @@ class _Plan(msgspec.Struct):
     directory: RunDirectory
     resumed: bool
     targets: list[Target]
-    broken: dict[str, str]
+    broken: dict[str, _Broken]
     mode: _settings.Mode
     host: HostName
     strict: bool
@@ -197,9 +204,9 @@ def _plan(
 
 def _targets(
     wanted: Sequence[tuple[Any, Mapping[str, Any]]], host: str, strict: bool
-) -> tuple[list[Target], dict[str, str]]:
+) -> tuple[list[Target], dict[str, _Broken]]:
     targets: list[Target] = []
-    broken: dict[str, str] = {}
+    broken: dict[str, _Broken] = {}
     for backend, options in wanted:
         if not isinstance(backend, str):
             if host == "process":
@@ -212,7 +219,7 @@ def _targets(
             if strict:
                 raise
             say(f"{error}; the other backends go on, and `tracelet sync` delivers to it once it is mended")
-            broken[backend] = str(error)
+            broken[backend] = _Broken(str(error), presumably_public(options))
     return targets, broken
 
 
@@ -306,7 +313,9 @@ def _finish_at_exit(run: Run | AsyncRun, outcome: Outcome) -> None:
 
 def _record(plan: _Plan) -> None:
     """Write run.json, and what is known of the backends that can't be started."""
-    backends = {target.name: public_options(target) for target in plan.targets} | {name: {} for name in plan.broken}
+    backends = {target.name: public_options(target) for target in plan.targets} | {
+        name: broken.options for name, broken in plan.broken.items()
+    }
     created = time.time()
     if plan.resumed:
         earlier = plan.directory.read_record()
@@ -322,10 +331,10 @@ def _record(plan: _Plan) -> None:
             version=version("tracelet"),
         )
     )
-    for name, problem in plan.broken.items():
+    for name, broken in plan.broken.items():
         cursor = Cursor.acquire(plan.directory.cursor(name))
         if cursor is not None:
-            cursor.fail(problem)
+            cursor.fail(broken.problem)
             cursor.release()
 
 

@@ -9,12 +9,14 @@ from typing import Any, NoReturn
 
 from tracelet.backend import Outcome
 
+_INTERRUPTED = 130  # what shells and command lines make of Ctrl-C
+
 
 class ExitWatch:
     """Calls back when the interpreter exits, with the outcome that the exit stands for.
 
     It sees an uncaught exception (as killed if it is Ctrl-C, else as failed) and `sys.exit` with anything but 0 or
-    None. A bare `raise SystemExit` can't be seen and counts as completed.
+    None (as killed if it is 130). A bare `raise SystemExit` can't be seen and counts as completed.
     """
 
     def __init__(self, finish: Callable[[Outcome], None]) -> None:
@@ -50,4 +52,6 @@ class ExitWatch:
         uncaught = getattr(sys, "last_value", None)
         if uncaught is not None and uncaught is not self._seen:
             return Outcome.KILLED if isinstance(uncaught, KeyboardInterrupt) else Outcome.FAILED
-        return Outcome.COMPLETED if self._code in (None, 0) else Outcome.FAILED
+        if self._code in (None, 0):
+            return Outcome.COMPLETED
+        return Outcome.KILLED if self._code == _INTERRUPTED else Outcome.FAILED

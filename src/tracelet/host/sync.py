@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -14,9 +15,7 @@ import anyio
 from tracelet._bus import Bus
 from tracelet._discovery import Target, find, public_options, redact
 from tracelet.errors import TraceletError
-from tracelet.events import Lane
 from tracelet.journal import Cursor, RunDirectory, RunRecord, holder, read_cursor
-from tracelet.journal.segment import SEALED, SPARE, read_header, segment_numbers, segment_path
 from tracelet.status import BackendStatus, read_status
 
 _TICK = 0.1
@@ -96,9 +95,7 @@ class Backlog:
             if self.problem is None:
                 target = find(self.backend, self.run.backends[self.backend])
                 await self._take_over(timeout)
-                self.status = self.account()
-                if not self.complete:
-                    await self._serve(target, timeout if retry else 0.0)
+                await self._serve(target, timeout if retry else 0.0)
         except (TraceletError, OSError) as error:
             self.problem = str(redact(str(error)))
         self.status = self.account()
@@ -143,7 +140,8 @@ class Backlog:
             await anyio.sleep(_TICK)
 
     async def _end_process(self, pid: int) -> None:
-        os.kill(pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # it may have ended by itself just now
+            os.kill(pid, signal.SIGTERM)
         with anyio.move_on_after(_TAKEOVER):
             while holder(self._cursor) == pid:  # noqa: ASYNC110 - the kernel releases the lock, and tells nobody
                 await anyio.sleep(_TICK)
@@ -204,7 +202,7 @@ def add_backend(directory: RunDirectory, name: str) -> None:
 
 def is_live(directory: RunDirectory) -> bool:
     """Whether a process logs to the run; one that has finished the run and goes on with other things does not."""
-    return any(directory.writer_alive(writer) and not _finished(directory, writer) for writer in directory.writers())
+    return any(directory.writer_alive(writer) and not directory.finished(writer) for writer in directory.writers())
 
 
 async def deliver(backlogs: Sequence[Backlog], timeout: float, watcher: Watcher) -> None:
@@ -243,11 +241,3 @@ async def _give_up(bus: Bus, timeout: float, scope: anyio.CancelScope) -> None:
             if phase == "paused" or (phase == "retrying" and waited > timeout):
                 scope.cancel()
         await anyio.sleep(_TICK)
-
-
-def _finished(directory: RunDirectory, writer: str) -> bool:
-    """Whether a writer has sealed its log."""
-    log = directory.log(writer, Lane.STREAM)
-    headers = (read_header(segment_path(log, number)) for number in reversed(segment_numbers(log)))
-    last = next((header for header in headers if header is not None and header.state != SPARE), None)
-    return last is not None and last.state == SEALED

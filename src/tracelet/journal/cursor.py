@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from pathlib import Path
 from struct import Struct
 from zlib import crc32
@@ -17,10 +18,12 @@ from zlib import crc32
 import msgspec
 
 from tracelet.backend import State
+from tracelet.journal.process import call_in_forked_children
 from tracelet.journal.reader import Position
 
 _SLOT = 1 << 20  # bytes between the slots, most of them a hole in the file
 _HEAD = Struct("<IIQ")  # CRC-32 of the record seeded with the generation, its length, the generation
+_LOCK_TRIES, _LOCK_PAUSE = 4, 0.002
 _READS = 3  # attempts, should both slots be overwritten between reading one and the other
 
 
@@ -62,15 +65,14 @@ class Cursor:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self._path = path
         self.record, self._generation = _read(self._file, path)
+        call_in_forked_children(self.release)  # a child that outlives us must not keep the lock
 
     @classmethod
     def acquire(cls, path: Path) -> Cursor | None:
         """The cursor at `path`, created if need be; None if another process holds it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _try_lock(lock):
             os.close(lock)
             return None
         os.ftruncate(lock, 0)
@@ -104,8 +106,10 @@ class Cursor:
 
     def release(self) -> None:
         """Let another process have it."""
-        os.close(self._file)
-        os.close(self._lock)
+        for fd in self._file, self._lock:
+            if fd >= 0:
+                os.close(fd)
+        self._file = self._lock = -1
 
 
 def read_cursor(path: Path) -> CursorRecord:
@@ -157,6 +161,17 @@ def holder(path: Path) -> int | None:
         return None
     finally:
         os.close(lock)
+
+
+def _try_lock(lock: int) -> bool:
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_PAUSE)  # it may have been `holder`, which takes it for an instant
+        else:
+            return True
+    return False
 
 
 def _lock_path(path: Path) -> Path:

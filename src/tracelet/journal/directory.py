@@ -14,6 +14,7 @@ import msgspec
 from tracelet.events import Lane
 from tracelet.journal.process import Process, alive
 from tracelet.journal.reader import Tally, tally
+from tracelet.journal.segment import SEALED, SPARE, read_header, segment_numbers, segment_path
 
 
 class RunRecord(msgspec.Struct, kw_only=True):
@@ -103,6 +104,13 @@ class RunDirectory:
         except (FileNotFoundError, msgspec.DecodeError):
             return False
         return alive(record.process, path)
+
+    def finished(self, writer: str) -> bool:
+        """Whether the writer has said all it had to say, and sealed its stream."""
+        log = self.log(writer, Lane.STREAM)
+        headers = (read_header(segment_path(log, number)) for number in reversed(segment_numbers(log)))
+        last = next((header for header in headers if header is not None and header.state != SPARE), None)
+        return last is not None and last.state == SEALED
 
     def beat(self, writer: str) -> None:
         """Tell readers on other hosts that the writer lives. Raises FileNotFoundError if its directory is gone."""

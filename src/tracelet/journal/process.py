@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
+import weakref
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -33,6 +35,19 @@ class Process(msgspec.Struct, frozen=True):
         """This one."""
         pid = os.getpid()
         return cls(host=socket.gethostname(), boot_id=_boot_id(), pid=pid, started=_started(pid))
+
+
+def call_in_forked_children(method: Callable[[], None]) -> None:
+    """Have a method called in every child that is forked from now on, as long as its object lives."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        bound = reference()
+        if bound is not None:
+            bound()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=call)
 
 
 def alive(process: Process, record: Path) -> bool:

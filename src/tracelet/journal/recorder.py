@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tracelet.events import Lane
 from tracelet.journal.blobs import copy_in
 from tracelet.journal.directory import RunDirectory, log_key
-from tracelet.journal.process import HEARTBEAT
+from tracelet.journal.process import HEARTBEAT, call_in_forked_children
 from tracelet.journal.reader import Tally
 from tracelet.journal.writer import LogWriter
 
@@ -46,8 +44,7 @@ class Recorder:
         self._next_beat = 0.0
         self.append = self._stream.appender()
         """Record an event of the stream lane: (word, payload) -> whether it is in the journal."""
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_Detach(self))
+        call_in_forked_children(self.detach)
 
     def append_bulk(self, word: int, payload: bytes) -> bool:
         """Record an event of the bulk lane."""
@@ -137,15 +134,3 @@ class Recorder:
     def _logs(self) -> dict[Lane, LogWriter]:
         logs = {Lane.STREAM: self._stream}
         return logs if self._bulk is None else {**logs, Lane.BULK: self._bulk}
-
-
-class _Detach:
-    """A fork hook can't be taken back, so it must not keep its recorder alive."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = weakref.ref(recorder)
-
-    def __call__(self) -> None:
-        recorder = self._recorder()
-        if recorder is not None:
-            recorder.detach()
