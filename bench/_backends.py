@@ -29,5 +29,7 @@ class Null:
     async def export(self, batch: Batch) -> None:
         pass
 
-    async def close(self, outcome: Outcome) -> None:
+    async def finish(self, outcome: Outcome, time: float) -> None: ...
+
+    async def close(self) -> None:
         pass

@@ -40,7 +40,9 @@ class Base:
 
     async def export(self, batch: Batch) -> None: ...
 
-    async def close(self, outcome: Outcome) -> None: ...
+    async def finish(self, outcome: Outcome, time: float) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 class Raising(Base):
@@ -53,8 +55,13 @@ class Unopenable(Base):
         raise ValueError("never opens")
 
 
+class Unfinishable(Base):
+    async def finish(self, outcome: Outcome, time: float) -> None:
+        raise ValueError("never finishes")
+
+
 class Unclosable(Base):
-    async def close(self, outcome: Outcome) -> None:
+    async def close(self) -> None:
         raise ValueError("never closes")
 
 

@@ -121,3 +121,12 @@ def test_delivering_again_what_is_delivered_does_nothing(recorder: Recorder) -> 
     backend, status = deliver(recorder.directory)
     assert (backend.opened, backend.events, backend.outcomes) == ([], [], [])
     assert (status.delivered, status.state) == (11, "closed")
+
+
+def test_a_run_ended_when_it_said_so(recorder: Recorder) -> None:
+    """However late it is delivered, a run ended at the time of its RunFinished."""
+    say(recorder, 0)
+    finish(recorder)
+    backend, _ = deliver(recorder.directory)
+    assert backend.endings == [("completed", 2.0)]
+    assert backend.closed == 1

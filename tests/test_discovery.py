@@ -36,7 +36,9 @@ class Guarded:
 
     async def export(self, batch: Batch) -> None: ...
 
-    async def close(self, outcome: Outcome) -> None: ...
+    async def finish(self, outcome: Outcome, time: float) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 @pytest.fixture
@@ -122,7 +124,10 @@ def test_secrets_are_not_public() -> None:
         ("import sys; sys.exit(3)", r"raised SystemExit: 3"),
         ("import not_there_at_all", r"ModuleNotFoundError: No module named 'not_there_at_all'"),
         ("class Other: pass", r"raised AttributeError"),
-        ("class Plugin: pass", r"it has no 'delivery', 'handles', 'idempotency', 'Options', 'open', 'export', 'close'"),
+        (
+            "class Plugin: pass",
+            r"it has no 'delivery', 'handles', .*'Options', 'open', 'export', 'finish', 'close'",
+        ),
     ],
 )
 def test_a_broken_plugin_is_named(module: Callable[[str, str], None], source: str, problem: str) -> None:

@@ -32,7 +32,7 @@ def test_logging_does_no_system_call(tmp_path: Path) -> None:
     """In the logging thread, ten thousand verbs are no more system calls than memory and thread switches need."""
     trace = tmp_path / "trace"
     # Only the main thread is traced: the keeper's own calls are off the caller's path.
-    command = ["strace", "-o", trace, sys.executable, "-c", SCRIPT, tmp_path / "store"]
+    command = ["strace", "-o", str(trace), sys.executable, "-c", SCRIPT, str(tmp_path / "store")]
     result = subprocess.run(command, capture_output=True, text=True)
     if "ptrace" in result.stderr:
         pytest.skip("processes can't be traced here")

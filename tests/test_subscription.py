@@ -46,6 +46,7 @@ def dead_letters(run: AsyncRun, name: str = "RecordingBackend") -> list[dict[str
 async def test_everything_arrives_in_order(tmp_path: Path) -> None:
     """A backend gets every event once, in order, in batches no larger than it wants, and is closed."""
     backend = RecordingBackend(delivery=Delivery(batch_size=7, linger=0.01))
+    before = time.time()
     async with open_run(tmp_path, backend) as run:
         for step in range(100):
             run.log_metric("m", step / 2, step)
@@ -54,6 +55,8 @@ async def test_everything_arrives_in_order(tmp_path: Path) -> None:
     assert all(len(batch) <= 7 for batch in backend.batches)
     assert [sequence for batch in backend.batches for sequence in batch.sequences] == list(range(1, 101))
     assert backend.outcomes == [Outcome.COMPLETED]
+    assert before <= backend.endings[0][1] <= time.time()
+    assert backend.closed == 1
     status = account(run)
     assert (status.delivered, status.pending, status.state) == (102, 0, "closed")
     assert status.url == "memory://recording"
@@ -118,6 +121,9 @@ async def test_the_servers_own_wait_is_obeyed(tmp_path: Path, fast_retries: None
     backend = RecordingBackend(on_export=export)
     async with open_run(tmp_path, backend) as run:
         run.log_metric("m", 1.0, 0)
+        with anyio.fail_after(10):
+            while account(run).state != "retrying":
+                await anyio.sleep(0.001)
         assert await run.flush()
     assert attempts[1] - attempts[0] >= 0.5
 
@@ -320,7 +326,7 @@ async def fail(_: object) -> None:
     raise RuntimeError("broken")
 
 
-@pytest.mark.parametrize("where", ["on_open", "on_export", "on_close"])
+@pytest.mark.parametrize("where", ["on_open", "on_export", "on_finish"])
 @pytest.mark.parametrize("how", [hang, fail])
 async def test_a_bad_backend_changes_nothing_for_a_good_one(
     tmp_path: Path, where: str, how: Callable[[object], Awaitable[None]], monkeypatch: pytest.MonkeyPatch

@@ -264,7 +264,7 @@ def test_a_delivery_process_that_gets_on_is_waited_for(place: Place, eventually:
             async def export(self, batch):
                 while not self.healed:
                     await anyio.sleep(0.02)
-            async def close(self, outcome):
+            async def finish(self, outcome, time):
                 with open(self.options.mark, "a") as file:
                     print(os.getpid(), outcome.value, file=file)
         """,

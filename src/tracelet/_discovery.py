@@ -19,7 +19,7 @@ GROUP = "tracelet.backends"
 OFFICIAL = {"mlflow": "tracelet-mlflow"}
 """The distributions in this project's `plugins/`, by backend name."""
 
-_MEMBERS = ("delivery", "handles", "idempotency", "Options", "open", "export", "close")
+_MEMBERS = ("delivery", "handles", "idempotency", "Options", "open", "export", "finish", "close")
 _SECRET_NAME = re.compile(r"token|secret|passw|credential|key", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 

@@ -8,7 +8,7 @@ import msgspec
 
 from tracelet.codec import REPAIRED, decode, decode_plain
 from tracelet.delivery import Delivery
-from tracelet.events import EVENT_TYPES, ArtifactLogged, Event, Kind, Lane, MetricsLogged, kind_of
+from tracelet.events import EVENT_TYPES, ArtifactLogged, Event, Kind, Lane, MetricsLogged, RunFinished, kind_of
 from tracelet.journal import LogReader, Position, RunDirectory, log_key
 
 
@@ -21,7 +21,7 @@ class Portion(msgspec.Struct):
         delivered: how many the core dealt with itself.
         degraded: reasons, by sequence number, known before the backend has seen the event.
         rejected: events that can't be sent at all, with the reason.
-        outcome: of the RunFinished that ended the log, if it did.
+        finished: the event that ended the log, if it did.
         position: behind all of this, but before the RunFinished.
         full: whether there was as much as was asked for.
     """
@@ -33,13 +33,13 @@ class Portion(msgspec.Struct):
     delivered: int = 0
     degraded: dict[int, str] = {}
     rejected: list[tuple[int, Event, str]] = []
-    outcome: str | None = None
+    finished: RunFinished | None = None
     full: bool = False
 
     @property
     def empty(self) -> bool:
         """Whether there was nothing at all."""
-        return not (self.sequences or self.dropped or self.delivered or self.rejected or self.outcome)
+        return not (self.sequences or self.dropped or self.delivered or self.rejected or self.finished)
 
     def drop(self, reason: str, count: int = 1) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + count
@@ -81,7 +81,7 @@ class Source:
         if len(portion.events) != len(frames.sequences):
             for sequence, word, payload in zip(frames.sequences, frames.words, frames.payloads, strict=True):
                 self._sort(portion, words, oldest, sequence, word, payload)
-        if portion.outcome is not None or (portion.empty and (final or self._reader.sealed)):
+        if portion.finished is not None or (portion.empty and (final or self._reader.sealed)):
             self.ended = True
         return portion
 
@@ -104,8 +104,8 @@ class Source:
             self._take(portion, oldest, sequence, word, event)
 
     def _take(self, portion: Portion, oldest: float | None, sequence: int, word: int, event: Event) -> None:
-        if kind_of(type(event)) == Kind.RUN_FINISHED:
-            portion.outcome = getattr(event, "outcome", "completed")
+        if isinstance(event, RunFinished):
+            portion.finished = event
             portion.position = Position(portion.position.segment, portion.position.offset, sequence)
             return
         if oldest is not None and isinstance(event, MetricsLogged) and event.time < oldest:
@@ -135,6 +135,6 @@ class Source:
         return None
 
 
-_LIFECYCLE = {Kind.RUN_STARTED, Kind.RUN_FINISHED}  # what `open` and `close` are for
+_LIFECYCLE = {Kind.RUN_STARTED, Kind.RUN_FINISHED}  # what `open` and `finish` are for
 _GONE = "the file was gone when its turn came"
 _CHANGED = "the file changed between log_artifact(copy=False) and its upload"

@@ -16,7 +16,7 @@ from tracelet._retry import retrying
 from tracelet._sources import Portion, Source
 from tracelet.backend import Backend, Batch, Outcome, RunInfo, State
 from tracelet.errors import Denied, Hung, Rejected, Transient
-from tracelet.events import ArtifactLogged, Event, Lane, MetricsLogged
+from tracelet.events import ArtifactLogged, Event, Lane, MetricsLogged, RunFinished
 from tracelet.journal import Cursor, Position, RunDirectory, log_key
 from tracelet.status import read_status
 
@@ -24,6 +24,7 @@ T = TypeVar("T")
 log = logging.getLogger("tracelet.delivery")
 
 _SLOWEST_UPLOAD = 1 << 18  # bytes per second
+_RELEASE = 5.0  # seconds that a backend has to let go
 
 
 class Subscription:
@@ -48,7 +49,8 @@ class Subscription:
         self._blocking = LaneThreads(target.name)
         self._handled = frozenset[type[Event]]()
         self._sources: dict[str, Source] = {}
-        self._finished: dict[str, str] = {}  # outcome by writer
+        self._finished: dict[str, RunFinished] = {}  # by writer
+        self._last_event = 0.0
         self._wake = anyio.Event()
         self._warned: set[str] = set()
 
@@ -82,7 +84,20 @@ class Subscription:
     # From opening to closing.
 
     async def _deliver(self) -> None:
-        backend = await self._open()
+        backend = self._create()
+        try:
+            await self._open(backend)
+            await self._drain_lanes(backend)
+            if self._follow:
+                await self._finish(backend)
+        except Hung:
+            raise  # and never touch it again
+        except BaseException:
+            await self._release(backend)
+            raise
+        await self._release(backend)
+
+    async def _drain_lanes(self, backend: Backend) -> None:
         errors: list[BaseException] = []
         async with anyio.create_task_group() as lanes:
 
@@ -100,10 +115,8 @@ class Subscription:
                     lanes.start_soon(drain, lane)
         if errors:
             raise errors[0]
-        if self._follow:
-            await self._close(backend)
 
-    async def _open(self) -> Backend:
+    def _create(self) -> Backend:
         record = self._directory.read_record()
         info = RunInfo(
             id=record.id,
@@ -116,26 +129,45 @@ class Subscription:
         )
         backend = self._target.create(info)
         self._handled = frozenset(backend.handles)
+        return backend
+
+    async def _open(self, backend: Backend) -> None:
         opened = await self._attempt("open", lambda: backend.open(self.cursor.record.state))
         self.cursor.record.url = opened.url
         self.cursor.record.closed = None
         self._phase("running")
         self._save_state(opened.state)
-        return backend
 
-    async def _close(self, backend: Backend) -> None:
-        outcomes = self.cursor.record.outcomes
-        for writer in self._directory.writers():
-            outcomes[writer] = self._finished.get(writer) or outcomes.get(writer) or Outcome.KILLED.value
-        outcome = Outcome(outcomes[max(outcomes)] if outcomes else Outcome.KILLED)  # the latest writer's is the run's
-        await self._attempt("close", lambda: backend.close(outcome))
+    async def _finish(self, backend: Backend) -> None:
+        outcome, at = self._ending()
+        await self._attempt("finish", lambda: backend.finish(outcome, at))
         for writer in self._finished:
             count = self.cursor.log(log_key(writer, Lane.STREAM))
-            at = count.position
-            count.position = Position(at.segment, at.offset, at.sequence + 1)
+            before = count.position
+            count.position = Position(before.segment, before.offset, before.sequence + 1)
             count.delivered += 1
         self.cursor.record.closed = outcome.value
         self._phase("closed")
+
+    def _ending(self) -> tuple[Outcome, float]:
+        """How and when the run ended: as its latest writer did; of one that was killed, its last sign of life."""
+        outcomes = self.cursor.record.outcomes
+        ended = self._last_event
+        for writer in self._directory.writers():
+            finished = self._finished.get(writer)
+            if finished is not None:
+                outcomes[writer], ended = finished.outcome, finished.time
+            elif writer not in outcomes:
+                outcomes[writer] = Outcome.KILLED.value
+                ended = max(self._last_event, self._directory.last_sign(writer))
+        return Outcome(outcomes[max(outcomes)] if outcomes else Outcome.KILLED), ended or time.time()
+
+    async def _release(self, backend: Backend) -> None:
+        with anyio.move_on_after(_RELEASE, shield=True):
+            try:
+                await backend.close()
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - everything is delivered; it can cost nothing more
+                log.warning("%s: close failed: %s", self.name, _describe(error))
 
     def _save_state(self, state: State) -> None:
         self.cursor.record.state = state
@@ -208,8 +240,10 @@ class Subscription:
         for reason in degraded.values():
             self._warn(reason, f"{self.name}: degraded: {reason}")
         count.position = portion.position
-        if portion.outcome is not None:
-            self._finished[source.writer] = portion.outcome
+        if portion.events:
+            self._last_event = max(self._last_event, portion.events[-1].time)
+        if portion.finished is not None:
+            self._finished[source.writer] = portion.finished
         self.last_progress = time.monotonic()
         self._phase("running")
 

@@ -131,7 +131,7 @@ class Backend(Protocol):
     The class is called with `(options, run: RunInfo)`; no SDK may be imported before `open`, because training processes
     load the plugin's module to validate the options.
 
-    `open`, `export` and `close` may raise `Transient` (try again), `Denied` (credentials), `Rejected` (this will never
+    `open`, `export` and `finish` may raise `Transient` (try again), `Denied` (credentials), `Rejected` (this will never
     be taken), or connection errors (`OSError`, `TimeoutError`: as `Transient`). Anything else is taken for a fault of
     the batch: it is halved until the events at fault are alone, and these are dead-lettered.
     """
@@ -143,7 +143,7 @@ class Backend(Protocol):
     @property
     def handles(self) -> frozenset[type[Event]]:
         """The event types it can take; others are counted as dropped{unsupported}. A class attribute. A run's start
-        and end come as `open` and `close`, never as events."""
+        and end come as `open` and `finish`, never as events."""
 
     @property
     def idempotency(self) -> Idempotency:
@@ -163,5 +163,8 @@ class Backend(Protocol):
     async def export(self, batch: Batch) -> None:
         """Deliver a batch. Returning means that the backend has it."""
 
-    async def close(self, outcome: Outcome) -> None:
-        """Record how the run ended, and let go of everything. May come again after a crash."""
+    async def finish(self, outcome: Outcome, time: float) -> None:
+        """Record how the run ended, and when (in seconds since the epoch). May come again after a crash."""
+
+    async def close(self) -> None:
+        """Let go of connections and the like. The run itself may go on, in another process."""

@@ -158,8 +158,10 @@ class Mine:
                     raise Rejected("no such kind", indexes=[index])
         raise Transient("later", retry_after=1.0)
 
-    async def close(self, outcome: Outcome) -> None:
+    async def finish(self, outcome: Outcome, time: float) -> None:
         assert_type(outcome, Outcome)
+
+    async def close(self) -> None: ...
 
 
 def make(run: RunInfo) -> list[Backend]:

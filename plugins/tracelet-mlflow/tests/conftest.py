@@ -103,7 +103,7 @@ async def drive(tmp_path: Path) -> AsyncIterator[Callable[..., Driver]]:
 
     yield make
     for driver in drivers:
-        await driver.backend._let_go()
+        await driver.backend.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +23,6 @@ class TestMLflow(BackendConformance):
     def options(self, tracking_uri: str) -> Options:
         return Options(tracking_uri=tracking_uri)
 
-    @pytest.fixture
-    async def states(self) -> AsyncIterator[list[dict[str, str]]]:
-        """As in the suite; then lets go of the connections, which the suite leaves as a crash would."""
-        self._started: list[Any] = []
-        yield []
-        for backend in self._started:
-            await backend._let_go()
-
-    async def start(self, *args: Any, **kwargs: Any) -> Any:
-        session = await super().start(*args, **kwargs)
-        self._started.append(session.backend)
-        return session
-
     async def read(self, options: Any, run_id: str) -> Recorded:
         return await anyio.to_thread.run_sync(_read, options.uri, run_id)
 
@@ -50,6 +36,7 @@ def _read(uri: str, run_id: str) -> Recorded:
     run = runs[0]
     found = Recorded(runs=len(runs), params=run.data.params, tags=run.data.tags)
     found.outcome = _OUTCOMES.get(run.info.status)
+    found.ended = None if run.info.end_time is None else run.info.end_time / 1000
     for name in run.data.metrics:
         if not name.startswith("wide/"):
             found.points += [(name, m.value, m.step) for m in client.get_metric_history(run.info.run_id, name)]

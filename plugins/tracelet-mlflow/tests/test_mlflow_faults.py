@@ -63,8 +63,8 @@ async def test_what_may_pass_is_transient(drive: Drive, read: Read, proxy: Fault
     assert client.get_run(driver.run_id).data.params == {"p": "1"}
     proxy.fail(fault, when=to("runs/update"))
     with pytest.raises(Transient):
-        await driver.backend.close(Outcome.COMPLETED)
-    await driver.backend.close(Outcome.COMPLETED)
+        await driver.backend.finish(Outcome.COMPLETED, NOW + 60)
+    await driver.backend.finish(Outcome.COMPLETED, NOW + 60)
     assert client.get_run(driver.run_id).info.status == "FINISHED"
 
 

@@ -112,6 +112,13 @@ class RunDirectory:
         last = next((header for header in headers if header is not None and header.state != SPARE), None)
         return last is not None and last.state == SEALED
 
+    def last_sign(self, writer: str) -> float:
+        """When the writer last showed that it lived, within `HEARTBEAT`, in seconds since the epoch; 0 if unknown."""
+        try:
+            return self._writer_record(writer).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
     def beat(self, writer: str) -> None:
         """Tell readers on other hosts that the writer lives. Raises FileNotFoundError if its directory is gone."""
         os.utime(self._writer_record(writer))

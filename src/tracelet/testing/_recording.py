@@ -27,13 +27,15 @@ class RecordingBackend:
 
     Args:
         delivery, handles: what it declares.
-        on_open, on_export, on_close: awaited first with what the method is given; what they raise, the method raises.
+        on_open, on_export, on_finish: awaited first with what the method is given (on_finish with the outcome); what
+            they raise, the method raises.
 
     Attributes:
         opened: the states that `open` was given.
         batches: the batches that were taken.
         events: the events in them, in order.
-        outcomes: those that `close` was given.
+        endings: the outcomes and times that `finish` was given.
+        closed: how often it was closed.
     """
 
     handles: frozenset[type[Event]] = frozenset(EVENT_TYPES.values()) - {RunStarted, RunFinished}
@@ -50,16 +52,21 @@ class RecordingBackend:
         handles: frozenset[type[Event]] | None = None,
         on_open: Callable[[State | None], Awaitable[None]] = _willing,
         on_export: Callable[[Batch], Awaitable[None]] = _willing,
-        on_close: Callable[[Outcome], Awaitable[None]] = _willing,
+        on_finish: Callable[[Outcome], Awaitable[None]] = _willing,
     ) -> None:
         if delivery is not None:
             self.delivery = delivery
         if handles is not None:
             self.handles = handles
-        self._on_open, self._on_export, self._on_close = on_open, on_export, on_close
+        self._on_open, self._on_export, self._on_finish = on_open, on_export, on_finish
         self.opened: list[State | None] = []
         self.batches: list[Batch] = []
-        self.outcomes: list[Outcome] = []
+        self.endings: list[tuple[Outcome, float]] = []
+        self.closed = 0
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return [outcome for outcome, _ in self.endings]
 
     @property
     def events(self) -> list[Event]:
@@ -74,9 +81,12 @@ class RecordingBackend:
         await self._on_export(batch)
         self.batches.append(batch)
 
-    async def close(self, outcome: Outcome) -> None:
-        await self._on_close(outcome)
-        self.outcomes.append(outcome)
+    async def finish(self, outcome: Outcome, time: float) -> None:
+        await self._on_finish(outcome)
+        self.endings.append((outcome, time))
+
+    async def close(self) -> None:
+        self.closed += 1
 
 
 async def _in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -16,7 +16,7 @@ import math
 import subprocess
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -59,7 +59,8 @@ class Recorded(msgspec.Struct, kw_only=True):
         params, tags: as text.
         texts: the texts' contents, in any order.
         artifacts: the files' contents, by name as the backend shows it.
-        outcome: as given to `close`; None while the run is open.
+        outcome: as given to `finish`; None while the run is open.
+        ended: when, in seconds since the epoch; None if the backend doesn't show that.
     """
 
     runs: int
@@ -69,6 +70,7 @@ class Recorded(msgspec.Struct, kw_only=True):
     texts: list[str] = []
     artifacts: dict[str, bytes] = {}
     outcome: Outcome | None = None
+    ended: float | None = None
 
 
 class _Session:
@@ -118,9 +120,12 @@ class BackendConformance:
         return str(uuid.uuid4())
 
     @pytest.fixture
-    def states(self) -> list[dict[str, str]]:
+    async def states(self) -> AsyncIterator[list[dict[str, str]]]:
         """What the backend saved, latest last."""
-        return []
+        self._backends: list[Backend] = []
+        yield []
+        for backend in self._backends:
+            await backend.close()
 
     async def start(
         self,
@@ -139,7 +144,8 @@ class BackendConformance:
             before: the session that this one goes on from; None delivers from the first event on (again).
         """
         info = run_info(tmp_path, run_id=run_id, save_state=states.append)
-        backend = self.backend(options, info)
+        backend: Backend = self.backend(options, info)
+        self._backends.append(backend)
         opened = await backend.open(states[-1] if states and state else None)
         states.append(opened.state)
         return _Session(backend, before)
@@ -321,14 +327,16 @@ class BackendConformance:
         assert {name: found.get(name) for name in contents} == contents
 
     @pytest.mark.parametrize("outcome", list(Outcome))
-    async def test_it_closes_with_each_outcome(
+    async def test_it_finishes_with_each_outcome(
         self, options: Any, run_id: str, tmp_path: Path, states: list[dict[str, str]], outcome: Outcome
     ) -> None:
-        """The outcome is recorded; closing again after a crash is fine."""
+        """The outcome and its time are recorded; finishing again after a crash is fine."""
         session = await self.start(options, run_id, tmp_path, states)
-        await session.backend.close(outcome)
+        await session.backend.finish(outcome, _TIME + 60)
+        await session.backend.close()
         again = await self.start(options, run_id, tmp_path, states)
-        await again.backend.close(outcome)
+        await again.backend.finish(outcome, _TIME + 60)
         found = await self.read(options, run_id)
         assert found.outcome is outcome
+        assert found.ended in (None, _TIME + 60)
         assert found.runs == 1

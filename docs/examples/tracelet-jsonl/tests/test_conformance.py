@@ -35,7 +35,7 @@ class TestJsonLines(BackendConformance):
                 case "ArtifactLogged":
                     found.artifacts[line["name"]] = Path(line["path"]).read_bytes()
                 case "closed":
-                    found.outcome = Outcome(line["outcome"])
+                    found.outcome, found.ended = Outcome(line["outcome"]), line["time"]
         return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import time
 from contextlib import suppress
 from typing import ClassVar
 from urllib.parse import urlsplit, urlunsplit
@@ -48,10 +47,9 @@ class MLflow:
         self._transport: Transport | None = None
         self._run: Run | None = None
         self._uploaded: set[Identity] = set()
-        self._last_event = 0.0
 
     async def open(self, state: State | None) -> Opened:
-        await self._let_go()
+        await self.close()
         self._transport = transport = await connect(self._options, self._info.blocking)
         try:
             run = await self._find_or_create(transport, state)
@@ -59,7 +57,7 @@ class MLflow:
             if run.status != "RUNNING":
                 await transport.update_run(run.run_id, "RUNNING", None)
         except BaseException:
-            await self._let_go()
+            await self.close()
             raise
         self._run = run
         return Opened(_state(run), self._link(run))
@@ -67,7 +65,6 @@ class MLflow:
     async def export(self, batch: Batch) -> None:
         transport, run = self._opened()
         content = convert(batch)
-        self._last_event = max(self._last_event, batch.events[-1].time)
         export = BatchExport(transport, run, batch, self._info.blocking, self._uploaded)
         await export.log("metrics", content.metrics)
         await export.log("params", content.params)
@@ -76,12 +73,14 @@ class MLflow:
             await export.upload(upload)
         export.finish()
 
-    async def close(self, outcome: Outcome) -> None:
+    async def finish(self, outcome: Outcome, time: float) -> None:
         transport, run = self._opened()
-        # Of a killed run, nobody knows the end but by its last event; delivery may come to it days later.
-        ended = self._last_event if outcome is Outcome.KILLED and self._last_event else time.time()
-        await transport.update_run(run.run_id, _STATUS[outcome], int(ended * 1000))
-        await self._let_go()
+        await transport.update_run(run.run_id, _STATUS[outcome], int(time * 1000))
+
+    async def close(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
 
     async def _find_or_create(self, transport: Transport, state: State | None) -> Run:
         """The run by its MLflow id, else by its tag, since a crash may have come before the id was stored."""
@@ -136,11 +135,6 @@ class MLflow:
         assert self._transport is not None, "open comes first"
         assert self._run is not None, "open comes first"
         return self._transport, self._run
-
-    async def _let_go(self) -> None:
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            await transport.aclose()
 
 
 def _state(run: Run) -> State:

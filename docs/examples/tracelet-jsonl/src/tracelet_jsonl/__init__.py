@@ -56,8 +56,11 @@ class JsonLines:
         self._write(lines)
         self._last[batch.writer, batch.lane] = max(last, batch.sequences[-1])
 
-    async def close(self, outcome: Outcome) -> None:
-        self._write([{"kind": "closed", "outcome": outcome.value}])
+    async def finish(self, outcome: Outcome, time: float) -> None:
+        self._write([{"kind": "closed", "outcome": outcome.value, "time": time}])
+
+    async def close(self) -> None:
+        """Nothing: the file is open only while it is written to."""
 
     def _lines(self) -> list[dict[str, Any]]:
         """The run's lines that are in the file."""
