@@ -107,6 +107,7 @@ class Subscription:
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - raised again below, where the lanes have met
                     errors.append(error)
                     lanes.cancel_scope.cancel()
+                self.wake()  # the bulk lane ends with the stream
 
             if self._target.delivery.lanes == 1:
                 lanes.start_soon(drain, *Lane)

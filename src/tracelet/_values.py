@@ -9,6 +9,10 @@ from typing import Any, cast
 
 from tracelet.events import Context, Number, Scalar
 
+_NO_NUMBERS = (str, bytes, complex)
+_PLAIN = frozenset((bool, int, float, str))
+_first = operator.itemgetter(0)
+
 
 def number(value: Any, argument: str) -> Number:
     """One number: a Python one, a NumPy scalar, or an array or tensor of one element, on any device.
@@ -16,24 +20,25 @@ def number(value: Any, argument: str) -> Number:
     Raises:
         TypeError: it is none, or more than one.
     """
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, str | bytes | complex) or value is None:
-        raise TypeError(f"{argument} must be a number, found {type(value).__name__} {value!r:.80}")
-    item = getattr(value, "item", None)
+    if type(value) is int:
+        return value
     try:
-        if callable(item):
-            single = item()
-            if isinstance(single, int | float):
-                return int(single) if isinstance(single, int) else float(single)
-        elif hasattr(value, "__index__"):
-            return operator.index(value)
-        elif hasattr(value, "__float__"):
-            return float(value)
+        single = value.item()  # the way of NumPy and of every tensor library
+    except AttributeError:
+        single = value
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{argument} must be one number, found {_shown(value)}: {error}") from error
+    if type(single) is float:
+        return single
+    if isinstance(single, float):
+        return float(single)
+    if isinstance(single, int):
+        return int(single)
+    if single is not None and not isinstance(single, _NO_NUMBERS):
+        try:
+            return operator.index(single) if hasattr(single, "__index__") else float(single)
+        except (TypeError, ValueError):
+            pass  # it only looks like a number
     raise TypeError(f"{argument} must be a number, found {_shown(value)}")
 
 
@@ -59,9 +64,14 @@ def seconds(value: Any, argument: str) -> float:
 
 def context_pairs(context: Any) -> Context:
     """A context's pairs, sorted by name. Raises TypeError."""
+    if type(context) is dict and len(context) == 1:
+        ((key, value),) = context.items()
+        if type(key) is str and type(value) in _PLAIN:
+            return ((key, value),)
     if not isinstance(context, Mapping):
         raise TypeError(f"context must be a mapping of names to scalars, found {_shown(context)}")
-    return tuple(sorted(((string(key, "a name in context"), _scalar(value, key)) for key, value in context.items())))
+    pairs = ((string(key, "a name in context"), _scalar(value, key)) for key, value in context.items())
+    return tuple(sorted(pairs, key=_first))
 
 
 def mapping(values: Any, argument: str) -> Mapping[Any, Any]:
@@ -83,7 +93,7 @@ def flatten(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def parameter(value: Any) -> Any:
     """A parameter's value: scalars keep their type, sequences become lists, and all else is its text."""
-    if value is None or type(value) in (bool, int, float, str):
+    if value is None or type(value) in _PLAIN:
         return value
     if isinstance(value, list | tuple):
         return [parameter(item) for item in value]
@@ -92,7 +102,7 @@ def parameter(value: Any) -> Any:
             single = value.item()
         except (TypeError, ValueError, RuntimeError):
             return text(value)  # more than one element
-        if type(single) in (bool, int, float, str):
+        if type(single) in _PLAIN:
             return single
     if isinstance(value, Enum):
         return parameter(value.value)
@@ -111,7 +121,7 @@ def text(value: Any) -> str:
 
 
 def _scalar(value: Any, key: str) -> Scalar:
-    if value is None or type(value) in (bool, int, float, str):
+    if value is None or type(value) in _PLAIN:
         return cast(Scalar, value)
     if isinstance(value, str):
         return str(value)

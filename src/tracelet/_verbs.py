@@ -130,6 +130,7 @@ class Verbs:
             TypeError: an argument has the wrong type.
             RunClosed: the run is finished.
         """
+        # The usual call is the one that has to be fast: no event is made of it, but the bytes are those of one.
         if type(value) is not float:
             value = _values.number(value, "value")
         if type(name) is not str:
@@ -138,11 +139,10 @@ class Verbs:
         if type(step) is not int:
             step = self._count((name, pairs)) if step is None else _values.integer(step, "step")
         moment = _now() if time is None else _values.seconds(time, "time")
-        event = MetricsLogged(moment, {name: value}, step, pairs)
         try:
-            payload = encode(event)
+            payload = encode((_METRICS, moment, {name: value}, step, pairs))
         except _UNUSUAL:
-            self._publish(event)
+            self._publish(MetricsLogged(moment, {name: value}, step, pairs))
             return
         if not self._append(_METRICS, payload):
             self._refused()

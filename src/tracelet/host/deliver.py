@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -22,6 +23,7 @@ PATIENCE = 300.0
 """How long, in seconds, delivery goes on without success when the training is over; `tracelet sync` takes it up."""
 
 _TICK = 0.25
+_NICENESS = 19
 _GRACE = 5.0
 
 log = logging.getLogger("tracelet.delivery")
@@ -38,9 +40,21 @@ def main(directory: Path, backend: str) -> None:
     output.setFormatter(_Redacting("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[output])
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    _give_way()
     code = _serve(RunDirectory(directory), backend)
     logging.shutdown()
     os._exit(code)
+
+
+def _give_way() -> None:
+    """Take only the processor time that the training leaves.
+
+    As the leader of a session the process is a scheduling group of its own where the kernel groups by session, and then
+    its niceness counts for nothing and the group's for everything (see "autogroup" in sched(7)).
+    """
+    with suppress(OSError):
+        os.nice(_NICENESS)
+        Path("/proc/self/autogroup").write_text(str(_NICENESS))
 
 
 def _serve(directory: RunDirectory, backend: str) -> int:

@@ -123,7 +123,7 @@ class LogReader:
             if number != sequence or stop > end or not length:
                 break
             payload = buffer[offset + FRAME_SIZE : stop]
-            if crc32(payload, word << 16 ^ number) != crc:  # `frame_crc`, without the call
+            if crc32(payload, word ^ number) != crc:  # `frame_crc`, without the call
                 break
             if room_bytes < length and payloads:
                 room = 0

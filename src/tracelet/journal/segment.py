@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Callable
 from pathlib import Path
 from struct import Struct
 from zlib import crc32
@@ -54,7 +55,14 @@ class Header(msgspec.Struct, frozen=True):
 
 def frame_crc(payload: bytes, word: int, sequence: int) -> int:
     """The check of a frame."""
-    return crc32(payload, word << 16 ^ sequence)  # zlib takes the low 32 bits of the seed
+    return crc32(payload, word ^ sequence)  # zlib takes the low 32 bits of the seed
+
+
+def frame_packer(length: int) -> tuple[Callable[[int, int, int, int, bytes], bytes], int]:
+    """What packs a frame with a payload of that length, padded to a multiple of 8, and the padded size."""
+    padding = -(FRAME_SIZE + length) % 8
+    packer = Struct(f"{FRAME.format}{length}s{padding}x")
+    return packer.pack, packer.size
 
 
 def pack_record(state: int, first: int, end: int = 0, following: int = 0) -> bytes:

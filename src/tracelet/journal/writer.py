@@ -15,20 +15,19 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from zlib import crc32
 
 from tracelet.events import Kind
 from tracelet.journal.segment import (
     ACTIVE,
-    FRAME,
-    FRAME_SIZE,
     HEADER_SIZE,
     LOST,
     RECORD,
     SEALED,
     SPARE,
     Segment,
+    frame_packer,
     pack_count,
     pack_record,
     read_header,
@@ -43,9 +42,12 @@ RESERVE = 4096
 
 _RETRY_SPACE = 1.0  # seconds between two attempts to get a segment from a full disk
 
+_State: TypeAlias = tuple[int, int, mmap.mmap, int]
 _NOWHERE: Any = memoryview(b"")  # in place of the map of a log that takes nothing any more
 
-_pack = FRAME.pack
+_LONGEST_PACKER = 512
+_packers: dict[int, tuple[Callable[[int, int, int, int, bytes], bytes], int]] = {}
+"""`frame_packer` for the lengths that were met, of the short ones."""
 
 
 class LogWriter:
@@ -67,16 +69,13 @@ class LogWriter:
         "_first",
         "_full_until",
         "_largest_size",
-        "_limit",
         "_lock",
         "_lost",
-        "_map",
         "_on_rotate",
         "_retired",
-        "_sequence",
         "_spare",
+        "_state",
         "_synced",
-        "_tail",
         "loss_reason",
     )
 
@@ -101,17 +100,16 @@ class LogWriter:
         self.loss_reason: str | None = None
         """Why events are being lost right now; None if they are not."""
         self._current = Segment(directory, 0, first_size)
-        self._map: mmap.mmap = self._current.map
         self._first = 0
-        self._map[RECORD] = pack_record(ACTIVE, 0)
-        self._tail = HEADER_SIZE
-        self._limit = first_size - RESERVE
-        self._sequence = 0
+        self._current.map[RECORD] = pack_record(ACTIVE, 0)
+        # The next frame's number and offset, the map it goes into, and where ordinary frames end there; a limit below 0
+        # is that of a log that takes nothing any more. Always replaced as one.
+        self._state: _State = (0, HEADER_SIZE, self._current.map, first_size - RESERVE)
 
     @property
     def emitted(self) -> int:
         """How many events were said to this log, the lost ones included."""
-        return self._sequence + self._lost
+        return self.sequence + self._lost
 
     @property
     def lost(self) -> int:
@@ -121,12 +119,12 @@ class LogWriter:
     @property
     def sequence(self) -> int:
         """The number that the next frame gets."""
-        return self._sequence
+        return self._state[0]
 
     @property
     def closed(self) -> bool:
         """Whether the log was sealed or given up."""
-        return self._limit < 0
+        return self._state[3] < 0
 
     def append(self, word: int, payload: bytes) -> bool:
         """Record one event; True once it is in the journal, False if it is lost (and counted) or the log is closed.
@@ -136,26 +134,28 @@ class LogWriter:
             payload: the encoded event.
         """
         length = len(payload)
+        try:
+            pack, size = _packers[length]
+        except KeyError:
+            pack, size = _packer(length)
         while True:
-            sequence = self._sequence
-            room = self._map
-            start = self._tail
-            stop = start + length + FRAME_SIZE
-            if stop > self._limit:
-                if self._make_room(stop - start, word):
+            state = self._state
+            sequence, start, room, limit = state
+            end = start + size
+            if end > limit:
+                if self._make_room(size, word):
                     continue
                 return False
-            frame = _pack(crc32(payload, word << 16 ^ sequence), length, word, sequence) + payload
-            place = slice(start, stop)
-            end = stop + 7 & -8
-            following = sequence + 1
-            # Up to the last store CPython runs no other Python code: there is no call, no allocation of a container,
-            # no loop and no `with` at which it would switch threads, run a signal handler or collect garbage. So
-            # either nothing was appended since the numbers above were read, and all three stores happen, or none does.
-            if self._sequence == sequence and self._map is room:
+            frame = pack(crc32(payload, word ^ sequence), length, word, sequence, payload)
+            place = slice(start, end)
+            following = (sequence + 1, end, room, limit)
+            # A compare-and-swap: from here to the last store CPython runs no other Python code, for there is no call,
+            # no allocation of a container, no loop and no `with` at which it would switch threads, run a signal handler
+            # or collect garbage. So either nothing was appended since the state was read, and both stores happen, or
+            # neither does.
+            if self._state is state:
                 room[place] = frame
-                self._tail = end
-                self._sequence = following
+                self._state = following
                 return True
 
     def append_locked(self, word: int, payload: bytes) -> bool:
@@ -171,36 +171,37 @@ class LogWriter:
     def _make_room(self, size: int, word: int) -> bool:
         """Switch to a segment with room for `size` bytes; False if there is none, after counting the loss."""
         with self._lock:
-            old, sequence, tail = self._current, self._sequence, self._tail
-            if self._limit < 0:
+            old, state = self._current, self._state
+            sequence, tail, _, limit = state
+            if limit < 0:
                 if self.loss_reason is not None:
                     self._lost += 1
                 return False
-            if tail + size <= self._limit:
+            if tail + size <= limit:
                 return True  # another thread, or a signal handler, made room
             fresh = self._take_spare(old, size)
             if fresh is None:
-                if word == Kind.RUN_FINISHED and tail + size <= old.size and self._limit < old.size:
-                    self._limit = old.size
+                if word == Kind.RUN_FINISHED and tail + size <= old.size and limit < old.size:
+                    wider = (sequence, tail, old.map, old.size)
+                    if self._state is state:
+                        self._state = wider
                     return True
                 self._lost += 1
-                self._map[LOST] = pack_count(self._lost)
+                old.map[LOST] = pack_count(self._lost)
                 return False
             sealed = pack_record(SEALED, self._first, tail, sequence)
             active = pack_record(ACTIVE, sequence)
-            lost = pack_count(self._lost)
-            fresh_map, limit = fresh.map, fresh.size - RESERVE
-            fresh_map[LOST] = lost
+            fresh_map = fresh.map
+            fresh_map[LOST] = pack_count(self._lost)
+            switched = (sequence, HEADER_SIZE, fresh_map, fresh.size - RESERVE)
             # As in `append`: all of these stores, or none. A reader must find the new segment in use before it finds
             # the old one sealed, or it would take that for the end of the log.
-            if self._sequence == sequence and self._current is old:
+            if self._state is state:
                 fresh_map[RECORD] = active
                 old.map[RECORD] = sealed
                 self._first = sequence
                 self._current = fresh
-                self._map = fresh_map
-                self._tail = HEADER_SIZE
-                self._limit = limit
+                self._state = switched
             else:
                 self._spare = fresh  # something was appended meanwhile: look again
                 return True
@@ -236,15 +237,15 @@ class LogWriter:
     def prepare(self) -> None:
         """Have the next segment ready."""
         with self._lock:
-            if self._spare is None and self._limit >= 0 and self.loss_reason is None:
+            if self._spare is None and not self.closed and self.loss_reason is None:
                 self._spare = self._create(self._current)
 
     def sync(self) -> None:
         """Make what was appended so far survive a loss of power. Raises OSError if the disk can't."""
         with self._lock:
             retired, self._retired = self._retired, []
-            sequence = self._sequence
-            current = None if self._limit < 0 or sequence == self._synced else os.dup(self._current.fd)
+            sequence = self.sequence
+            current = None if self.closed or sequence == self._synced else os.dup(self._current.fd)
         with ExitStack() as closing:
             for segment in retired:
                 closing.callback(segment.close)
@@ -259,13 +260,14 @@ class LogWriter:
     def seal(self) -> None:
         """Say in the journal that nothing will follow, and give back the space that is not used. Idempotent."""
         with self._lock:
-            while self._limit >= 0:
-                current, sequence, tail = self._current, self._sequence, self._tail
+            while not self.closed:
+                current, state = self._current, self._state
+                sequence, tail, _, _ = state
                 sealed = pack_record(SEALED, self._first, tail, sequence)
-                if self._sequence == sequence and self._current is current:
+                over = (sequence, tail, _NOWHERE, -1)
+                if self._state is state:
                     current.map[RECORD] = sealed
-                    self._map = _NOWHERE
-                    self._limit = -1
+                    self._state = over
                     self._discard_spares()
                     try:
                         self.sync()
@@ -278,8 +280,8 @@ class LogWriter:
         with self._lock:
             self.loss_reason = reason
             self._lost += 1
-            if self._limit >= 0:
-                self._map[LOST] = pack_count(self._lost)
+            if not self.closed:
+                self._current.map[LOST] = pack_count(self._lost)
 
     def give_up(self, reason: str, delivered: int) -> None:
         """Record nothing more: the directory is gone.
@@ -290,16 +292,13 @@ class LogWriter:
         """
         with self._lock:
             self.loss_reason = reason
-            self._lost += self._sequence - delivered
-            self._sequence = delivered
-            self._map = _NOWHERE
-            self._limit = -1
+            self._lost += self.sequence - delivered
+            self._state = (delivered, 0, _NOWHERE, -1)
 
     def detach(self) -> None:
         """Forget the log in a forked child: it belongs to the parent."""
         self._lock = threading.RLock()  # the parent's may be held by a thread that does not exist here
-        self._map = _NOWHERE
-        self._limit = -1
+        self._state = (self.sequence, 0, _NOWHERE, -1)
         self._spare = None
         self._retired = []
 
@@ -312,3 +311,10 @@ class LogWriter:
             header = read_header(path)
             if header is not None and header.state == SPARE:
                 path.unlink(missing_ok=True)
+
+
+def _packer(length: int) -> tuple[Callable[[int, int, int, int, bytes], bytes], int]:
+    packer = frame_packer(length)
+    if length < _LONGEST_PACKER:
+        _packers[length] = packer
+    return packer
