@@ -29,11 +29,13 @@ class Flavour(Struct, frozen=True):
         module: where the class is defined.
         log_dir: the attribute with its log directory.
         converters: by the name of the method.
+        direct: the methods of which a call with nothing but a name, a float and an int is `log_metric`'s own.
     """
 
     module: str
     log_dir: str
     converters: Mapping[str, Converter]
+    direct: frozenset[str] = frozenset()
 
 
 def add_scalar(
@@ -146,6 +148,7 @@ FLAVOURS = (
         module="torch.utils.tensorboard.writer",
         log_dir="log_dir",
         converters={"add_scalar": add_scalar, "add_scalars": add_scalars, "add_hparams": _add_hparams},
+        direct=frozenset({"add_scalar"}),
     ),
     Flavour(
         module="tensorboardX.writer",

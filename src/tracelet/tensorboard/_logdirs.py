@@ -24,18 +24,16 @@ class LogDirs:
     """
 
     def __init__(self) -> None:
-        self._contexts: dict[Any, Context | None] = {}
+        self.known: dict[Any, Context | None] = {}
+        """By log directory (a string or path; None: a writer without one), the context of its points."""
         self._first: str | None = None
         self._base: str | None = None
         self._lock = Lock()
 
-    def context(self, log_dir: Any) -> Context | None:
-        """The context of points from a log directory (a string or path; None: a writer without one)."""
-        try:
-            return self._contexts[log_dir]
-        except KeyError:
-            with self._lock:
-                return self._contexts.setdefault(log_dir, self._assign(log_dir))
+    def settle(self, log_dir: Any) -> Context | None:
+        """Make a log directory known; returns its context."""
+        with self._lock:
+            return self.known.setdefault(log_dir, self._assign(log_dir))
 
     def _assign(self, log_dir: Any) -> Context | None:
         if log_dir is None:
@@ -59,7 +57,10 @@ def context_of(run: Run | AsyncRun, log_dir: Any) -> Context | None:
     latest, log_dirs = _latest  # as one tuple: another thread, with another run, may replace it at any time
     if latest() is not run:
         log_dirs = _remember(run)
-    return log_dirs.context(log_dir)
+    try:
+        return log_dirs.known[log_dir]
+    except KeyError:
+        return log_dirs.settle(log_dir)
 
 
 def _remember(run: Run | AsyncRun) -> LogDirs:
