@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import os
 import random
 import signal
@@ -42,6 +43,17 @@ def read_all(directory: Path, *, final: bool = True, at_once: int = 1000) -> Fra
 def append(writer: LogWriter, *numbers: int) -> None:
     for number in numbers:
         assert writer.append(WORD, b"%d" % number)
+
+
+def test_the_swap_in_append_is_nothing_but_loads_and_stores() -> None:
+    """Between the check of the state and its replacement this interpreter runs no call and makes no object."""
+    instructions = list(dis.get_instructions(LogWriter.append))
+    start = max(at for at, instruction in enumerate(instructions) if instruction.opname == "IS_OP")
+    stop = max(at for at, instruction in enumerate(instructions) if instruction.opname == "STORE_ATTR")
+    inside = {instruction.opname for instruction in instructions[start + 1 : stop]}
+    jumps = {name for name in inside if name.startswith("POP_JUMP")}
+    assert inside - jumps <= {"LOAD_FAST", "LOAD_FAST_LOAD_FAST", "SWAP", "STORE_SUBSCR", "NOP", "CACHE", "NOT_TAKEN"}
+    assert "STORE_SUBSCR" in inside
 
 
 def test_what_is_appended_is_read_in_order(tmp_path: Path) -> None:
@@ -377,9 +389,8 @@ def test_a_full_disk_is_counted(small_disk: Path) -> None:
     assert 500 < accepted < 1024
     assert writer.lost == 2000 - accepted
     assert writer.loss_reason == "No space left on device"
-    assert writer.append(2, b"the end")
-    assert writer.emitted == 2001
-    writer.seal()
+    writer.seal((2, b"the end"))
+    assert writer.sequence + writer.lost == 2001
     frames = read_all(small_disk / "log")
     assert len(frames.payloads) == accepted + 1
     assert frames.payloads[-1] == b"the end"
@@ -398,7 +409,7 @@ def test_a_disk_that_gets_room_again_is_used(small_disk: Path, eventually: Calla
     eventually(lambda: writer.append(WORD, b"y" * 1000))
     assert writer.loss_reason is None
     writer.seal()
-    assert len(read_all(small_disk / "log").payloads) == writer.emitted - writer.lost
+    assert len(read_all(small_disk / "log").payloads) == writer.sequence
     assert tally(small_disk / "log", final=True).lost == writer.lost > 0
 
 
@@ -422,3 +433,29 @@ def test_sync_makes_durable_what_was_appended(tmp_path: Path, monkeypatch: pytes
     writer.sync()
     assert synced == []
     writer.seal()
+
+
+def test_nothing_lands_behind_the_last_event(tmp_path: Path) -> None:
+    """A log that is sealed under threads that append ends with its last event, and what was accepted is before it."""
+    for attempt in range(20):
+        directory = tmp_path / str(attempt)
+        writer = LogWriter(directory, first_size=8192, largest_size=16384)
+        accepted = [0] * 3
+
+        def work(number: int, writer: LogWriter = writer, accepted: list[int] = accepted) -> None:
+            while writer.append(WORD, b"1"):
+                accepted[number] += 1
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        while sum(accepted) < 1_000:
+            writer.prepare()
+        writer.seal((2, b"0"))
+        for thread in threads:
+            thread.join()
+        frames = read_all(directory)
+        assert frames.words[-1] == 2
+        assert frames.words.count(2) == 1
+        assert len(frames.words) == sum(accepted) + 1
+        assert writer.lost == 0

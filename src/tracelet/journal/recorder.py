@@ -68,11 +68,6 @@ class Recorder:
         self._stream.lose(reason)
 
     @property
-    def lost(self) -> int:
-        """How many events could not be recorded."""
-        return sum(log.lost for log in self._logs().values())
-
-    @property
     def loss_reason(self) -> str | None:
         """Why events are being lost right now; None if they are not."""
         return next((log.loss_reason for log in self._logs().values() if log.loss_reason), None)
@@ -121,8 +116,7 @@ class Recorder:
             if self._bulk is not None:
                 self._bulk.seal()
         finally:
-            self._stream.append(word, payload)
-            self._stream.seal()
+            self._stream.seal((word, payload))
 
     def detach(self) -> None:
         """Forget everything, in a forked child."""

@@ -58,9 +58,14 @@ def frame_crc(payload: bytes, word: int, sequence: int) -> int:
     return crc32(payload, word ^ sequence)  # zlib takes the low 32 bits of the seed
 
 
+def frame_size(length: int) -> int:
+    """How many bytes a frame with a payload of that length takes, its padding included."""
+    return FRAME_SIZE + length + 7 & -8
+
+
 def frame_packer(length: int) -> tuple[Callable[[int, int, int, int, bytes], bytes], int]:
     """What packs a frame with a payload of that length, padded to a multiple of 8, and the padded size."""
-    padding = -(FRAME_SIZE + length) % 8
+    padding = frame_size(length) - FRAME_SIZE - length
     packer = Struct(f"{FRAME.format}{length}s{padding}x")
     return packer.pack, packer.size
 

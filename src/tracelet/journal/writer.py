@@ -13,12 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
 from zlib import crc32
 
-from tracelet.events import Kind
 from tracelet.journal.segment import (
     ACTIVE,
     HEADER_SIZE,
@@ -38,7 +36,7 @@ from tracelet.journal.segment import (
 FIRST_SIZE = 1 << 20
 LARGEST_SIZE = 1 << 24
 RESERVE = 4096
-"""Bytes at the end of a segment that are kept for the run's end, should no further segment be had."""
+"""Bytes at the end of a segment that are kept for a log's last event, should no further segment be had."""
 
 _RETRY_SPACE = 1.0  # seconds between two attempts to get a segment from a full disk
 
@@ -68,13 +66,16 @@ class LogWriter:
         "_directory",
         "_first",
         "_full_until",
+        "_given_up",
         "_largest_size",
         "_lock",
         "_lost",
         "_on_rotate",
+        "_problem",
         "_retired",
         "_spare",
         "_state",
+        "_sync_lock",
         "_synced",
         "loss_reason",
     )
@@ -92,11 +93,14 @@ class LogWriter:
         self._largest_size = largest_size
         self._on_rotate = on_rotate
         self._lock = threading.RLock()
+        self._sync_lock = threading.RLock()
         self._spare: Segment | None = None
         self._retired: list[Segment] = []
         self._lost = 0
         self._full_until = 0.0
         self._synced = 0
+        self._given_up = False
+        self._problem: str | None = None  # why there was no segment to be had the last time
         self.loss_reason: str | None = None
         """Why events are being lost right now; None if they are not."""
         self._current = Segment(directory, 0, first_size)
@@ -105,11 +109,6 @@ class LogWriter:
         # The next frame's number and offset, the map it goes into, and where ordinary frames end there; a limit below 0
         # is that of a log that takes nothing any more. Always replaced as one.
         self._state: _State = (0, HEADER_SIZE, self._current.map, first_size - RESERVE)
-
-    @property
-    def emitted(self) -> int:
-        """How many events were said to this log, the lost ones included."""
-        return self.sequence + self._lost
 
     @property
     def lost(self) -> int:
@@ -143,7 +142,7 @@ class LogWriter:
             sequence, start, room, limit = state
             end = start + size
             if end > limit:
-                if self._make_room(size, word):
+                if self._make_room(size):
                     continue
                 return False
             frame = pack(crc32(payload, word ^ sequence), length, word, sequence, payload)
@@ -153,10 +152,8 @@ class LogWriter:
             # no allocation of a container, no loop and no `with` at which it would switch threads, run a signal handler
             # or collect garbage. So either nothing was appended since the state was read, and both stores happen, or
             # neither does.
-            if self._state is state:
-                room[place] = frame
-                self._state = following
-                return True
+            # On one line, because a debugger's trace function is called, and threads are switched, between lines.
+            if self._state is state: room[place], self._state = frame, following; return True  # fmt: skip # noqa: E701, E702
 
     def append_locked(self, word: int, payload: bytes) -> bool:
         """`append` for interpreters without a GIL."""
@@ -168,24 +165,19 @@ class LogWriter:
         gil = getattr(sys, "_is_gil_enabled", lambda: True)()
         return self.append if gil else self.append_locked
 
-    def _make_room(self, size: int, word: int) -> bool:
+    def _make_room(self, size: int) -> bool:
         """Switch to a segment with room for `size` bytes; False if there is none, after counting the loss."""
         with self._lock:
             old, state = self._current, self._state
             sequence, tail, _, limit = state
             if limit < 0:
-                if self.loss_reason is not None:
-                    self._lost += 1
+                self._lost += self._given_up
                 return False
             if tail + size <= limit:
                 return True  # another thread, or a signal handler, made room
             fresh = self._take_spare(old, size)
             if fresh is None:
-                if word == Kind.RUN_FINISHED and tail + size <= old.size and limit < old.size:
-                    wider = (sequence, tail, old.map, old.size)
-                    if self._state is state:
-                        self._state = wider
-                    return True
+                self.loss_reason = self._problem
                 self._lost += 1
                 old.map[LOST] = pack_count(self._lost)
                 return False
@@ -228,7 +220,7 @@ class LogWriter:
                 continue  # left by a signal handler that came between creating a segment and using it
             except OSError as error:
                 self._full_until = time.monotonic() + _RETRY_SPACE
-                self.loss_reason = error.strerror or str(error)
+                self._problem = error.strerror or str(error)
                 return None
         raise AssertionError("unreachable")
 
@@ -237,43 +229,69 @@ class LogWriter:
     def prepare(self) -> None:
         """Have the next segment ready."""
         with self._lock:
-            if self._spare is None and not self.closed and self.loss_reason is None:
+            if self._spare is None and not self.closed:
                 self._spare = self._create(self._current)
 
     def sync(self) -> None:
         """Make what was appended so far survive a loss of power. Raises OSError if the disk can't."""
-        with self._lock:
-            retired, self._retired = self._retired, []
-            sequence = self.sequence
-            current = None if self.closed or sequence == self._synced else os.dup(self._current.fd)
-        with ExitStack() as closing:
-            for segment in retired:
-                closing.callback(segment.close)
+        with self._sync_lock:  # whoever comes second must not return before the first one is through
+            with self._lock:
+                retired, sequence = list(self._retired), self.sequence
+                current = None if self.closed or sequence == self._synced else os.dup(self._current.fd)
             if current is not None:
-                closing.callback(os.close, current)
-            for fd in [*(segment.fd for segment in retired), *([] if current is None else [current])]:
-                os.fdatasync(fd)
-        self._synced = sequence
+                try:
+                    os.fdatasync(current)
+                finally:
+                    os.close(current)
+            for segment in retired:
+                os.fdatasync(segment.fd)
+                self._retired.remove(segment)
+                segment.close()
+            self._synced = sequence
 
     # How a log ends.
 
-    def seal(self) -> None:
-        """Say in the journal that nothing will follow, and give back the space that is not used. Idempotent."""
+    def seal(self, last: tuple[int, bytes] | None = None) -> None:
+        """Say in the journal that nothing will follow, and give back the space that is not used. Idempotent.
+
+        Args:
+            last: the word and payload of a last event, appended in the same instant.
+
+        Raises:
+            OSError: the disk refuses to sync; the log is sealed all the same.
+        """
         with self._lock:
             while not self.closed:
                 current, state = self._current, self._state
-                sequence, tail, _, _ = state
-                sealed = pack_record(SEALED, self._first, tail, sequence)
-                over = (sequence, tail, _NOWHERE, -1)
+                sequence, tail, room, _ = state
+                end, following = tail, sequence
+                frame = b""
+                if last is not None:
+                    word, payload = last
+                    pack, size = frame_packer(len(payload))
+                    if tail + size > current.size:
+                        if self._make_room(size):
+                            continue
+                        last = None  # it is counted as lost
+                        continue
+                    frame = pack(crc32(payload, word ^ sequence), len(payload), word, sequence, payload)
+                    end, following = tail + size, sequence + 1
+                place = slice(tail, end)
+                sealed = pack_record(SEALED, self._first, end, following)
+                over = (following, end, _NOWHERE, -1)
                 if self._state is state:
-                    current.map[RECORD] = sealed
+                    room[place] = frame
+                    room[RECORD] = sealed
                     self._state = over
-                    self._discard_spares()
-                    try:
-                        self.sync()
-                        os.fdatasync(current.fd)
-                    finally:
-                        current.close((tail + 4095) & -4096)
+                    self._end(current, end)
+
+    def _end(self, current: Segment, end: int) -> None:
+        self._discard_spares()
+        try:
+            self.sync()
+            os.fdatasync(current.fd)
+        finally:
+            current.close((end + 4095) & -4096)
 
     def lose(self, reason: str) -> None:
         """Count an event that could not be recorded for a reason outside this log."""
@@ -291,16 +309,28 @@ class LogWriter:
             delivered: how many of the events are known to have been read; the others count as lost, as do later ones.
         """
         with self._lock:
+            if self.closed:
+                return
             self.loss_reason = reason
+            self._given_up = True
             self._lost += self.sequence - delivered
             self._state = (delivered, 0, _NOWHERE, -1)
+            self._close_all()
 
     def detach(self) -> None:
         """Forget the log in a forked child: it belongs to the parent."""
         self._lock = threading.RLock()  # the parent's may be held by a thread that does not exist here
-        self._state = (self.sequence, 0, _NOWHERE, -1)
-        self._spare = None
-        self._retired = []
+        self._sync_lock = threading.RLock()
+        if not self.closed:
+            self._state = (self.sequence, 0, _NOWHERE, -1)
+            self._close_all()
+
+    def _close_all(self) -> None:
+        """Let go of the files, as they are."""
+        segments = [self._current, *self._retired, *([] if self._spare is None else [self._spare])]
+        self._spare, self._retired = None, []
+        for segment in segments:
+            segment.close()
 
     def _discard_spares(self) -> None:
         spare, self._spare = self._spare, None
