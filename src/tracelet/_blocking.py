@@ -13,6 +13,8 @@ import anyio
 import anyio.from_thread
 import anyio.lowlevel
 
+from tracelet.events import Lane
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -24,19 +26,15 @@ class LaneThreads:
     """Implements `BlockingCalls`."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
-        self._threads: dict[str, _LaneThread] = {}
+        # Started here, because at exit, when the last events are delivered, no thread can be.
+        self._threads = {lane.value: _LaneThread(f"tracelet {name} {lane.value}") for lane in Lane}
 
     async def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        lane = current_lane.get()
-        if lane not in self._threads:
-            self._threads[lane] = _LaneThread(f"tracelet {self._name} {lane}")
-        return cast(T, await self._threads[lane].call(lambda: function(*args, **kwargs)))
+        return cast(T, await self._threads[current_lane.get()].call(lambda: function(*args, **kwargs)))
 
     def busy(self) -> bool:
         """Whether this lane's thread is in a call; once nobody waits for that any more, it hangs."""
-        thread = self._threads.get(current_lane.get())
-        return thread is not None and thread.busy
+        return self._threads[current_lane.get()].busy
 
     def stop(self) -> None:
         """Let the threads end when they are idle; doesn't wait for them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 
@@ -12,6 +13,8 @@ from tracelet._subscription import Subscription
 from tracelet.journal import Cursor, RunDirectory
 
 _LOCK_POLL = 0.05
+
+log = logging.getLogger("tracelet.delivery")
 
 
 class Bus:
@@ -62,16 +65,18 @@ class Bus:
             subscription.wake()
 
     async def _subscribe(self, target: Target) -> None:
-        cursor = await self._acquire(target)
+        try:
+            cursor = await self._acquire(target)
+        except OSError as error:
+            log.error("%s: the cursor can't be opened: %s", target.name, error)
+            return
         if cursor is None:
             self.held.append(target.name)
             return
-        try:
+        with cursor:
             subscription = Subscription(target, self._directory, cursor, follow=self._follow)
             self.subscriptions.append(subscription)
             await subscription.run()
-        finally:
-            cursor.release()
 
     async def _acquire(self, target: Target) -> Cursor | None:
         path = self._directory.cursor(target.name)

@@ -9,7 +9,7 @@ import msgspec
 from tracelet.codec import REPAIRED, decode, decode_plain
 from tracelet.delivery import Delivery
 from tracelet.events import EVENT_TYPES, ArtifactLogged, Event, Kind, Lane, MetricsLogged, RunFinished, kind_of
-from tracelet.journal import LogReader, Position, RunDirectory, log_key
+from tracelet.journal import LogReader, Position, RunDirectory, frame_size, log_key
 
 
 class Portion(msgspec.Struct):
@@ -57,6 +57,11 @@ class Source:
         self._directory = directory
         self._reader = LogReader(directory.log(writer, lane), position)
 
+    @property
+    def position(self) -> Position:
+        """Behind the last event that was read."""
+        return self._reader.position
+
     def close(self) -> None:
         self._reader.close()
 
@@ -67,7 +72,7 @@ class Source:
             OSError: the journal can't be read.
         """
         frames = self._reader.read(delivery.batch_size, delivery.batch_bytes, final=final)
-        portion = Portion(frames.position, full=len(frames.sequences) >= delivery.batch_size)
+        portion = Portion(frames.position, full=frames.full)
         if frames.damaged:
             portion.drop("damaged", frames.damaged)
         words = frozenset(kind_of(event_type) for event_type in handled) - _LIFECYCLE
@@ -81,6 +86,11 @@ class Source:
         if len(portion.events) != len(frames.sequences):
             for sequence, word, payload in zip(frames.sequences, frames.words, frames.payloads, strict=True):
                 self._sort(portion, words, oldest, sequence, word, payload)
+        if portion.finished is not None:
+            # Its delivery is `finish`'s; until then the position stays before it.
+            at = portion.position
+            before = at.offset - frame_size(len(frames.payloads[-1]))
+            portion.position = Position(at.segment, before, at.sequence - 1)
         if portion.finished is not None or (portion.empty and (final or self._reader.sealed)):
             self.ended = True
         return portion
@@ -106,7 +116,6 @@ class Source:
     def _take(self, portion: Portion, oldest: float | None, sequence: int, word: int, event: Event) -> None:
         if isinstance(event, RunFinished):
             portion.finished = event
-            portion.position = Position(portion.position.segment, portion.position.offset, sequence)
             return
         if oldest is not None and isinstance(event, MetricsLogged) and event.time < oldest:
             portion.drop("behind")

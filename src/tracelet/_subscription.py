@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -17,7 +18,7 @@ from tracelet._sources import Portion, Source
 from tracelet.backend import Backend, Batch, Outcome, RunInfo, State
 from tracelet.errors import Denied, Hung, Rejected, Transient
 from tracelet.events import ArtifactLogged, Event, Lane, MetricsLogged, RunFinished
-from tracelet.journal import Cursor, Position, RunDirectory, log_key
+from tracelet.journal import Cursor, RunDirectory, log_key
 from tracelet.status import read_status
 
 T = TypeVar("T")
@@ -52,10 +53,12 @@ class Subscription:
         self._finished: dict[str, RunFinished] = {}  # by writer
         self._last_event = 0.0
         self._wake = anyio.Event()
+        self._wakes = 0
         self._warned: set[str] = set()
 
     def wake(self) -> None:
         """Look for new events, and try again what waits to be, now."""
+        self._wakes += 1
         self._wake.set()
         self._wake = anyio.Event()
 
@@ -99,6 +102,7 @@ class Subscription:
 
     async def _drain_lanes(self, backend: Backend) -> None:
         errors: list[BaseException] = []
+        drained: set[Lane] = set()
         async with anyio.create_task_group() as lanes:
 
             async def drain(*own: Lane) -> None:
@@ -107,7 +111,9 @@ class Subscription:
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - raised again below, where the lanes have met
                     errors.append(error)
                     lanes.cancel_scope.cancel()
-                self.wake()  # the bulk lane ends with the stream
+                else:
+                    drained.update(own)
+                    self.wake()  # the bulk lane ends with the stream
 
             if self._target.delivery.lanes == 1:
                 lanes.start_soon(drain, *Lane)
@@ -116,6 +122,8 @@ class Subscription:
                     lanes.start_soon(drain, lane)
         if errors:
             raise errors[0]
+        if drained != set(Lane):  # a task that raises the event loop's cancellation ends without a word
+            raise RuntimeError("the backend cancelled its own delivery")
 
     def _create(self) -> Backend:
         record = self._directory.read_record()
@@ -144,8 +152,7 @@ class Subscription:
         await self._attempt("finish", lambda: backend.finish(outcome, at))
         for writer in self._finished:
             count = self.cursor.log(log_key(writer, Lane.STREAM))
-            before = count.position
-            count.position = Position(before.segment, before.offset, before.sequence + 1)
+            count.position = self._sources[log_key(writer, Lane.STREAM)].position
             count.delivered += 1
         self.cursor.record.closed = outcome.value
         self._phase("closed")
@@ -180,7 +187,7 @@ class Subscription:
         """Deliver some lanes of all writers until all of these have ended (or, without `follow`, are empty)."""
         current_lane.set(lanes[0].value)
         while True:
-            ended, more = True, False
+            ended, more, wakes = True, False, self._wakes
             for writer in self._directory.writers():
                 for lane in lanes:
                     source = self._source(writer, lane)
@@ -192,7 +199,7 @@ class Subscription:
                         ended &= source.ended
             if ended or (not more and not self._follow):
                 return
-            if not more:
+            if not more and wakes == self._wakes:  # else somebody wants what came after this was read
                 await self._rest(self._target.delivery.linger)
 
     def _source(self, writer: str, lane: Lane) -> Source:
@@ -260,11 +267,13 @@ class Subscription:
                 await self._attempt("export", lambda: backend.export(part), allowance)  # noqa: B023 - awaited at once
             except Hung:
                 raise
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's fault costs the events it is about
+            except (Exception, SystemExit) as error:
+                if not threading.main_thread().is_alive():
+                    raise  # the interpreter is ending, and no longer starts threads: that is nobody's fault
                 bad, rest = _divide(part, error)
                 pending.extend(reversed(rest))
                 for sequence, event in bad:
-                    dead[sequence] = (event, _describe(error))
+                    dead[sequence] = (_joined(dead.get(sequence), event), _describe(error))
             else:
                 degraded.update(part.degraded)
 
@@ -273,13 +282,12 @@ class Subscription:
         timeout = self._target.delivery.timeout + allowance
 
         async def once() -> T:
-            try:
-                with anyio.fail_after(timeout):
-                    return await call()
-            except TimeoutError as error:
-                if self._blocking.busy():
-                    raise Hung(f"{self.name}: a blocking call of {what}", timeout) from error
-                raise TimeoutError(f"{what}: no answer within {timeout:g} s") from error
+            with anyio.move_on_after(timeout) as scope:
+                return await call()
+            assert scope.cancelled_caught
+            if self._blocking.busy():
+                raise Hung(f"{self.name}: a blocking call of {what}", timeout)
+            raise TimeoutError(f"{what}: no answer within {timeout:g} s")
 
         async def sleep(seconds: float) -> None:
             # A flush may cut a wait short, but not one that the server asked for.
@@ -362,6 +370,13 @@ def _divide(batch: Batch, error: BaseException) -> tuple[list[tuple[int, Event]]
     return [(batch.sequences[0], event)], []
 
 
+def _joined(before: tuple[Event, str] | None, event: Event) -> Event:
+    """The values of one event that were refused one by one, together again."""
+    if before is not None and isinstance(event, MetricsLogged) and isinstance(before[0], MetricsLogged):
+        return msgspec.structs.replace(event, values=before[0].values | event.values)
+    return event
+
+
 def _upload_time(batch: Batch) -> float:
     """How many seconds a batch's files may take beyond the timeout."""
     return sum(event.size for event in batch.events if isinstance(event, ArtifactLogged)) / _SLOWEST_UPLOAD
@@ -377,4 +392,5 @@ def _pick(batch: Batch, indexes: Sequence[int]) -> Batch:
 
 
 def _describe(error: BaseException) -> str:
-    return str(redact(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__))[:2_000]
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return str(redact(text.encode("utf-8", "backslashreplace").decode()))[:2_000]

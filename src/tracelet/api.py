@@ -334,8 +334,8 @@ def _record(plan: _Plan) -> None:
     for name, broken in plan.broken.items():
         cursor = Cursor.acquire(plan.directory.cursor(name))
         if cursor is not None:
-            cursor.fail(broken.problem)
-            cursor.release()
+            with cursor:
+                cursor.fail(broken.problem)
 
 
 def _inert(kind: type[R], name: str | None, project: str | None, directory: Path, *, lossy: bool = False) -> R:

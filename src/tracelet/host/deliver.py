@@ -127,8 +127,10 @@ class _Watchdog:
         while (late := time.monotonic() - self.last_tick) < self._limit:
             time.sleep(min(1.0, self._limit - late))
         log.error("the backend blocked the event loop for %.0f s", late)
-        for subscription in self._bus.subscriptions:
-            record = subscription.cursor.record
-            record.phase, record.last_error = "hung", f"blocked the event loop for {late:.0f} s"
-            subscription.cursor.save()
-        os._exit(HUNG)
+        try:
+            for subscription in self._bus.subscriptions:
+                record = subscription.cursor.record
+                record.phase, record.last_error = "hung", f"blocked the event loop for {late:.0f} s"
+                subscription.cursor.save()
+        finally:
+            os._exit(HUNG)

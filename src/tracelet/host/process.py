@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -42,9 +42,8 @@ class ProcessHost:
         self._children = {target.name: _Child(directory, target) for target in targets}
 
     def start(self) -> None:
-        """Start the processes. Raises DeliveryFailed; then none of the later ones was started."""
-        for child in self._children.values():
-            child.start()
+        """Start the processes. Raises DeliveryFailed if one can't be started; it will be tried again."""
+        self._each(_Child.start)
 
     def wake(self) -> None:
         for child in self._children.values():
@@ -56,12 +55,22 @@ class ProcessHost:
 
     def watch(self) -> None:
         """Replace the processes that died; called by the keeper thread again and again."""
-        for child in self._children.values():
-            child.watch()
+        self._each(_Child.watch)
 
     def release(self) -> None:
         for child in self._children.values():
             child.release()
+
+    def _each(self, do: Callable[[_Child], None]) -> None:
+        """One backend's trouble must not keep the others from being looked after."""
+        errors = []
+        for child in self._children.values():
+            try:
+                do(child)
+            except DeliveryFailed as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
 
 class _Child:
@@ -80,11 +89,14 @@ class _Child:
 
     def start(self) -> None:
         path = self._directory.cursor(self._target.name)
-        cursor = Cursor.acquire(path)
-        if cursor is not None:
-            cursor.restart()
-            cursor.release()
-        self._spawn()
+        try:
+            cursor = Cursor.acquire(path)
+            if cursor is not None:
+                with cursor:
+                    cursor.restart()
+        except OSError:
+            pass  # a full disk: the process will say how it gets on, if it can
+        self._try_to_spawn()
 
     def wake(self) -> None:
         with self._lock:
@@ -115,8 +127,7 @@ class _Child:
             self._delay = 0.0 if progress > self._mark else min(max(0.5, self._delay * 2), _LONGEST_DELAY)
             self._due = time.monotonic() + self._delay
         if self._due is not None and time.monotonic() >= self._due:
-            self._due = None
-            self._spawn()
+            self._try_to_spawn()
 
     def release(self) -> None:
         """Let the process go on by itself, or be reaped if it has ended."""
@@ -137,13 +148,22 @@ class _Child:
         record = read_cursor(self._directory.cursor(self._target.name))
         return sum(count.position.sequence for count in record.logs.values())
 
+    def _try_to_spawn(self) -> None:
+        self._due = None
+        try:
+            self._spawn()
+        except DeliveryFailed:
+            self._delay = min(max(0.5, self._delay * 2), _LONGEST_DELAY)
+            self._due = time.monotonic() + self._delay
+            raise
+
     def _spawn(self) -> None:
         self._mark = self._progress()
         command = [sys.executable, "-P", "-m", "tracelet", "deliver", str(self._directory.path), self._target.name]
         hello = Hello(
             options=msgspec.to_builtins(self._target.options),
             delivery=msgspec.to_builtins(self._target.delivery),
-            path=[entry for entry in sys.path if entry],
+            path=[os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)],
         )
         message = msgspec.json.encode(hello)
         log = self._directory.delivery_log(self._target.name)

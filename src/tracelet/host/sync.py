@@ -149,8 +149,8 @@ class Backlog:
     async def _serve(self, target: Target, timeout: float) -> None:
         cursor = Cursor.acquire(self._cursor)
         if cursor is not None:
-            cursor.restart()
-            cursor.release()
+            with cursor:
+                cursor.restart()
         bus = Bus(self.directory, [target], follow=not self.live, patience=_LOCK_PATIENCE)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_give_up, bus, timeout, tasks.cancel_scope)

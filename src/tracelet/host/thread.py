@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 from tracelet._discovery import Target
 from tracelet.journal import RunDirectory
@@ -16,16 +17,19 @@ class ThreadHost:
     def __init__(self, directory: RunDirectory, targets: Sequence[Target]) -> None:
         self._directory = directory
         self._targets = targets
-        self._reader, self._writer = os.pipe()
+        self._reader = self._writer = -1
         self._thread = threading.Thread(target=self._serve, name="tracelet bus", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread. Raises OSError."""
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
         self._thread.start()
 
     def wake(self) -> None:
-        if self._writer >= 0:
-            os.write(self._writer, b"\n")
+        if self._writer >= 0 and self._thread.is_alive():
+            with suppress(BlockingIOError, BrokenPipeError):  # it is awake, or has ended this very moment
+                os.write(self._writer, b"\n")
 
     def serves(self, backend: str) -> bool:
         return self._thread.is_alive()

@@ -4,6 +4,7 @@ from tracelet.journal.cursor import Cursor, CursorRecord, LogCount, holder, read
 from tracelet.journal.directory import RunDirectory, RunRecord, log_key, new_run_id
 from tracelet.journal.reader import Frames, LogReader, Position, Tally, tally
 from tracelet.journal.recorder import DELETED, Recorder
+from tracelet.journal.segment import frame_size
 from tracelet.journal.writer import LogWriter
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "RunDirectory",
     "RunRecord",
     "Tally",
+    "frame_size",
     "holder",
     "log_key",
     "new_run_id",

@@ -69,15 +69,25 @@ class Cursor:
 
     @classmethod
     def acquire(cls, path: Path) -> Cursor | None:
-        """The cursor at `path`, created if need be; None if another process holds it."""
+        """The cursor at `path`, created if need be; None if another process holds it. Raises OSError."""
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         if not _try_lock(lock):
             os.close(lock)
             return None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
-        return cls(path, lock)
+        try:
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
+            return cls(path, lock)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    def __enter__(self) -> Cursor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def save(self) -> None:
         """Write the record. Raises OSError, also if the file was deleted."""

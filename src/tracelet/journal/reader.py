@@ -45,6 +45,7 @@ class Frames(msgspec.Struct):
         damaged: how many events before, between or behind these frames are gone for good.
         position: behind them.
         size: of the payloads, in bytes.
+        full: whether there are as many as were asked for, in number or bytes.
     """
 
     sequences: list[int]
@@ -53,6 +54,7 @@ class Frames(msgspec.Struct):
     damaged: int
     position: Position
     size: int = 0
+    full: bool = False
 
 
 class LogReader:
@@ -105,8 +107,9 @@ class LogReader:
             OSError: the files can't be read.
         """
         found = Frames([], [], [], 0, self.position)
-        while not self._parse(found, events, size) and self._go_on(found, final):
+        while not (full := self._parse(found, events, size)) and self._go_on(found, final):
             pass
+        found.full = full
         found.position = self.position
         return found
 
