@@ -96,3 +96,10 @@ class Down(Base):
 class Leaky(Base):
     async def open(self, state: State | None) -> Opened:
         raise ValueError(f"can't reach http://user:{self.options.token}@localhost")
+
+
+class Threaded(Base):
+    delivery = Delivery(linger=30.0)
+
+    async def export(self, batch: Batch) -> None:
+        await self.run.blocking(len, batch.events)

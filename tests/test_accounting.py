@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 import tracelet
-from tracelet import BackendStatus, Delivery
+from tracelet import BackendStatus, Delivery, Outcome
 from tracelet._bus import Bus
 from tracelet._discovery import from_object
 from tracelet.codec import encode
@@ -121,6 +121,34 @@ def test_delivering_again_what_is_delivered_does_nothing(recorder: Recorder) -> 
     backend, status = deliver(recorder.directory)
     assert (backend.opened, backend.events, backend.outcomes) == ([], [], [])
     assert (status.delivered, status.state) == (11, "closed")
+
+
+def test_a_delivery_that_stops_before_the_end_is_known_goes_on_with_it(recorder: Recorder) -> None:
+    """When the backend can't be told how the run ended, the next delivery tells it, with the run's own outcome."""
+
+    async def refuse(_: Outcome) -> None:
+        raise RuntimeError("not now")
+
+    say(recorder, *range(5))
+    finish(recorder)
+    failing = RecordingBackend(delivery=Delivery(linger=0.01), on_finish=refuse)
+    anyio.run(Bus(recorder.directory, [from_object(failing)]).run)
+    status = read_status(recorder.directory).backends[NAME]
+    assert (status.delivered, status.pending, status.state) == (5, 1, "failed")
+    backend, status = deliver(recorder.directory)
+    assert backend.events == []
+    assert backend.endings == [(Outcome.COMPLETED, 2.0)]
+    assert (status.delivered, status.dropped, status.pending) == (6, {}, 0)
+
+
+def test_delivery_beside_a_live_run_takes_all_there_is(recorder: Recorder) -> None:
+    """Without following the run, delivery ends at the end of what was said, also when bytes bound its batches."""
+    say(recorder, *range(1_000))
+    backend = RecordingBackend(delivery=Delivery(linger=0.01, batch_bytes=500))
+    anyio.run(Bus(recorder.directory, [from_object(backend)], follow=False).run)
+    assert steps(backend.events) == list(range(1_000))
+    assert backend.outcomes == []
+    finish(recorder)
 
 
 def test_a_run_ended_when_it_said_so(recorder: Recorder) -> None:

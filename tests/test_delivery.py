@@ -133,6 +133,59 @@ def test_delivery_from_a_thread(tmp_path: Path, train: Train) -> None:
     check_account(script.status())
 
 
+def test_a_thread_whose_delivery_has_ended_is_no_trouble(tmp_path: Path, train: Train) -> None:
+    """With host="thread" and its only backend failed, flush is False and the script ends well."""
+    body = """
+run = tracelet.start_logging('faulty_backends:Unopenable', host='thread')
+run.log_metric('m', 1.0, 0)
+while run.status().backends['faulty_backends:Unopenable'].state != 'failed': time.sleep(0.01)
+time.sleep(0.1)
+assert not run.flush(timeout=60)
+tracelet.stop_logging()
+assert tracelet.active_run() is None
+"""
+    script = train(body, backends="")
+    code, _, err = script.finish()
+    assert code == 0, err
+    assert "3 events pending" in err
+
+
+def test_blocking_calls_work_at_exit(tmp_path: Path, train: Train) -> None:
+    """With host="thread" and a script that just ends, a backend's first blocking call may come at exit."""
+    body = """
+run = tracelet.start_logging('faulty_backends:Threaded', host='thread')
+for i in range(20): run.log_metric('m', 1.0, i)
+"""
+    script = train(body, backends="")
+    code, _, err = script.finish()
+    assert code == 0, err
+    assert "22 of 22 events delivered" in err
+    assert script.status().backends["faulty_backends:Threaded"].dead_lettered == 0
+
+
+def test_a_delivery_process_that_cant_be_started_is_tried_again(tmp_path: Path, train: Train) -> None:
+    """When the system has no process to spare for a moment, delivery begins later, and the others at once."""
+    body = """
+import subprocess
+real, failures = subprocess.Popen, []
+def refuse(command, *args, **kwargs):
+    if 'faulty_backends:Base' in command and len(failures) < 2:
+        failures.append(1)
+        raise BlockingIOError(11, 'Resource temporarily unavailable')
+    return real(command, *args, **kwargs)
+subprocess.Popen = refuse
+run = tracelet.start_logging({'faulty_backends:Base': {}, **TARGETS})
+run.log_metric('m', 1.0, 0)
+assert run.flush(timeout=30)
+assert len(failures) == 2
+"""
+    script = train(body)
+    code, _, err = script.finish()
+    assert code == 0, err
+    assert script.status().pending == {}
+    assert "Resource temporarily unavailable" in err
+
+
 def test_an_async_run_delivers_from_a_process(tmp_path: Path, train: Train) -> None:
     """open_run takes host="process", too."""
     body = """

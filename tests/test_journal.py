@@ -459,3 +459,22 @@ def test_nothing_lands_behind_the_last_event(tmp_path: Path) -> None:
         assert frames.words.count(2) == 1
         assert len(frames.words) == sum(accepted) + 1
         assert writer.lost == 0
+
+
+def test_syncing_while_sealing_ends(tmp_path: Path) -> None:
+    """A log may be sealed while another thread syncs it again and again; neither waits for the other for ever."""
+    for attempt in range(50):
+        writer = LogWriter(tmp_path / str(attempt), first_size=8192)
+        append(writer, *range(100))
+        over = threading.Event()
+
+        def sync(writer: LogWriter = writer, over: threading.Event = over) -> None:
+            while not over.is_set():
+                writer.sync()
+
+        thread = threading.Thread(target=sync, daemon=True)
+        thread.start()
+        writer.seal()
+        over.set()
+        thread.join(20)
+        assert not thread.is_alive()

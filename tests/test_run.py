@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
 from enum import Enum
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,8 @@ BAD_CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("log_metric", (b"m", 1.0, 0), {}, r"^name must be a str, found bytes"),
     ("log_metric", ("m", 1.0, 1.5), {}, r"^step must be an int or None, found float 1\.5$"),
     ("log_metric", ("m", 1.0, "1"), {}, r"^step must be an int or None, found str '1'$"),
+    ("log_metric", ("m", Fraction(10**400), 0), {}, r"^value must be a number, found Fraction"),
+    ("log_metric", ("m", 1.0, 0), {"time": 10**400}, r"^time must be a time in seconds"),
     ("log_metric", ("m", 1.0, 0), {"context": "val"}, r"^context must be a mapping"),
     ("log_metric", ("m", 1.0, 0), {"context": {1: 2}}, r"^a name in context must be a str, found int 1$"),
     ("log_metric", ("m", 1.0, 0), {"time": "now"}, r"^time must be a number"),
@@ -233,6 +236,46 @@ def test_params_of_unusual_types(run: Run) -> None:
         {"a": 0.5, "b": "x", "c": "red", "d": 5, "e": "[0 1 2]", "f": mute},
         {"t": mute},
     ]
+
+
+class Lazy(dict[str, Any]):
+    def __getitem__(self, key: str) -> Any:
+        raise LookupError("not set")
+
+
+def test_params_that_make_trouble_end_no_training(run: Run) -> None:
+    """Mappings that raise, contain themselves, or name one thing twice lose nothing but what can't be read."""
+    circle: dict[str, Any] = {"a": 1}
+    circle["self"] = circle
+    run.log_params(Lazy(x=1))
+    run.log_params(circle)
+    unusual: dict[Any, Any] = {Mute(): 1, "a": {"b": 1}, "a/b": 2}
+    run.log_params(unusual)
+    lazy, circular, twice = (event.values for event in said(run) if isinstance(event, ParamsLogged))
+    assert lazy == {"x": "<str, whose text can't be had: LookupError>"}
+    assert circular["a"] == circular["self/self/a"] == 1
+    assert (twice["a/b"], twice["a/b#2"]) == (1, 2)
+
+
+def test_paths_that_are_none_are_a_counted_loss(run: Run) -> None:
+    """A path that no file can have is a loss like that of a file that is missing."""
+    run.log_artifact("x" * 300)
+    run.log_artifact("a\0b")
+    assert run.status().lost == 2
+
+
+def test_an_unknown_outcome_ends_nothing(run: Run) -> None:
+    """finish with a word that is no outcome says which there are, and the run goes on."""
+    with pytest.raises(InvalidSetting, match="outcome must be one of completed, failed, killed, found 'success'"):
+        run.finish("success")
+    run.log_metric("m", 1.0)
+    assert run.active
+
+
+def test_a_backend_is_asked_for_once(tmp_path: Path) -> None:
+    """The same backend twice is a mistake that is said, not a subscription that waits for ever."""
+    with pytest.raises(InvalidSetting, match="'jsonl'"):
+        tracelet.start_logging(["jsonl", "jsonl"], directory=tmp_path)
 
 
 def test_config_and_tags_are_stated_at_the_start(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import tracelet
 from tracelet import AsyncRun, BackendStatus, Batch, Delivery, Outcome, State
 from tracelet.errors import Denied, Rejected, Transient
 from tracelet.events import MetricsLogged, TextLogged
+from tracelet.journal import Cursor
 from tracelet.testing import RecordingBackend
 
 pytestmark = pytest.mark.anyio
@@ -420,6 +421,106 @@ async def test_one_lane_means_one_export_at_a_time(tmp_path: Path) -> None:
             run.log_artifact(artifact)
     assert most == 1
     assert account(run).delivered == 62
+
+
+async def test_every_refused_value_of_an_event_is_kept(tmp_path: Path) -> None:
+    """Of one event with several bad values, the dead letter holds all of these."""
+
+    async def export(batch: Batch) -> None:
+        if any(isinstance(event, MetricsLogged) and "bad" in str(event.values) for event in batch.events):
+            raise Rejected("no")
+
+    async with open_run(tmp_path, RecordingBackend(on_export=export)) as run:
+        run.log_metrics({"bad1": 1.0, "a": 2.0, "bad2": 3.0, "b": 4.0, "bad3": 5.0}, 1)
+    assert account(run).dead_lettered == 1
+    assert [letter["event"]["values"] for letter in dead_letters(run)] == [{"bad1": 1.0, "bad2": 3.0, "bad3": 5.0}]
+
+
+async def test_a_flush_during_an_export_is_not_forgotten(tmp_path: Path) -> None:
+    """What is said and flushed while a batch is under way goes out after it, and not after the linger."""
+    exporting, gate = anyio.Event(), anyio.Event()
+
+    async def export(batch: Batch) -> None:
+        exporting.set()
+        await gate.wait()
+
+    backend = RecordingBackend(on_export=export, delivery=Delivery(linger=3_600.0))
+    async with open_run(tmp_path, backend) as run:
+        run.log_metric("m", 1.0, 0)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.flush)
+            with anyio.fail_after(10):
+                await exporting.wait()
+            run.log_metric("m", 1.0, 1)
+            tasks.start_soon(run.flush)
+            await anyio.wait_all_tasks_blocked()
+            gate.set()
+        assert steps(backend) == [0, 1]
+
+
+async def test_a_backend_that_cancels_itself_is_not_delivered(tmp_path: Path) -> None:
+    """The event loop's cancellation, raised by a backend, ends its delivery as failed and never as done."""
+
+    async def export(batch: Batch) -> None:
+        raise anyio.get_cancelled_exc_class()() if anyio_is_asyncio() else RuntimeError("trio has none to raise")
+
+    backend = RecordingBackend(on_export=export)
+    async with open_run(tmp_path, backend) as run:
+        run.log_metric("m", 1.0, 0)
+    status = account(run)
+    if anyio_is_asyncio():
+        assert (status.state, status.pending > 0) == ("failed", True)
+    assert status.delivered <= 2
+
+
+def anyio_is_asyncio() -> bool:
+    return anyio.get_cancelled_exc_class().__module__.startswith("asyncio")
+
+
+async def test_flush_does_not_wait_for_a_backend_that_failed(tmp_path: Path) -> None:
+    """Beside a healthy backend, one that has failed makes flush False at once."""
+
+    class Bad(RecordingBackend):
+        pass
+
+    async with open_run(tmp_path, Bad(on_open=fail), RecordingBackend()) as run:
+        run.log_metric("m", 1.0, 0)
+        with anyio.fail_after(30):
+            while account(run, "Bad").state != "failed":
+                await anyio.sleep(0.001)
+            assert not await run.flush(timeout=3_600)
+
+
+async def test_a_cursor_that_cant_be_opened_ends_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a cursor can't be opened, the block goes on, and the events stay pending."""
+    real = Cursor.acquire.__func__  # type: ignore[attr-defined]
+
+    def acquire(cls: type[Cursor], path: Path) -> Cursor | None:
+        if path.name == "Bad":
+            raise OSError("no descriptor left")
+        return real(cls, path)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(Cursor, "acquire", classmethod(acquire))
+    monkeypatch.setattr("tracelet.run.CLOSE_TIMEOUT", 2.0)
+
+    class Bad(RecordingBackend):
+        pass
+
+    good = RecordingBackend()
+    async with open_run(tmp_path, Bad(), good) as run:
+        run.log_metric("m", 1.0, 0)
+    assert steps(good) == [0]
+    assert account(run, "Bad").pending == 3
+
+
+async def test_an_inert_block_leaves_the_processes_run_alone(tmp_path: Path) -> None:
+    """A run of a block that can't be recorded takes nothing from the run that was active before."""
+    outer = tracelet.start_logging(directory=tmp_path / "store")
+    (tmp_path / "file").write_text("")
+    async with open_run(tmp_path / "file", RecordingBackend()) as run:
+        assert not run.active
+    assert tracelet.active_run() is outer
+    tracelet.stop_logging()
 
 
 async def test_a_failing_block_fails_the_run(tmp_path: Path) -> None:

@@ -10,5 +10,5 @@ def say(message: str) -> None:
     try:
         sys.stderr.write(f"tracelet: {message}\n")
         sys.stderr.flush()
-    except (AttributeError, OSError, ValueError):
-        return
+    except (AttributeError, OSError, RuntimeError, ValueError):
+        return  # there is none, it is closed, or a signal handler came in the middle of a write

@@ -11,6 +11,7 @@ from tracelet.events import Context, Number, Scalar
 
 _NO_NUMBERS = (str, bytes, complex)
 _PLAIN = frozenset((bool, int, float, str))
+_DEEPEST = 50  # levels of nested parameters
 _first = operator.itemgetter(0)
 
 
@@ -28,6 +29,8 @@ def number(value: Any, argument: str) -> Number:
         single = value
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{argument} must be one number, found {_shown(value)}: {error}") from error
+    except Exception as error:
+        raise TypeError(f"{argument} must be a number, found {_shown(value)}: {error!r}") from error
     if type(single) is float:
         return single
     if isinstance(single, float):
@@ -37,8 +40,8 @@ def number(value: Any, argument: str) -> Number:
     if single is not None and not isinstance(single, _NO_NUMBERS):
         try:
             return operator.index(single) if hasattr(single, "__index__") else float(single)
-        except (TypeError, ValueError):
-            pass  # it only looks like a number
+        except (TypeError, ValueError, OverflowError):
+            pass  # it only looks like a number, or is beyond all floats
     raise TypeError(f"{argument} must be a number, found {_shown(value)}")
 
 
@@ -53,13 +56,16 @@ def integer(value: Any, argument: str) -> int:
 def string(value: Any, argument: str) -> str:
     """A string, of any subclass. Raises TypeError."""
     if isinstance(value, str):
-        return str(value)
+        return str.__str__(value)
     raise TypeError(f"{argument} must be a str, found {_shown(value)}")
 
 
 def seconds(value: Any, argument: str) -> float:
     """A time or duration in seconds. Raises TypeError."""
-    return float(number(value, argument))
+    try:
+        return float(number(value, argument))
+    except OverflowError as error:
+        raise TypeError(f"{argument} must be a time in seconds, found {_shown(value)}") from error
 
 
 def context_pairs(context: Any) -> Context:
@@ -81,27 +87,44 @@ def mapping(values: Any, argument: str) -> Mapping[Any, Any]:
     return values
 
 
-def flatten(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def parameters(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """The parameters in a nested mapping by name; of equal names ("a/b" beside "a": {"b": …}), later ones get "#2"."""
+    found: dict[str, Any] = {}
+    for name, value in _flatten(values):
+        unique, number = name, 1
+        while unique in found:
+            number += 1
+            unique = f"{name}#{number}"
+        found[unique] = value
+    return found
+
+
+def _flatten(values: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     """The parameters in a nested mapping, names joined with "/"; an empty mapping is a parameter, "{}"."""
-    for key, value in values.items():
-        name = prefix + (key if isinstance(key, str) else str(key))
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{name}/")
+    for key in values:
+        name = prefix + (key if type(key) is str else text(key))
+        try:
+            value = values[key]
+            nested = isinstance(value, Mapping) and len(value) > 0
+        except Exception as error:  # noqa: BLE001 - a lazy mapping of somebody's must not end a training
+            value, nested = _unreadable(key, error), False
+        if nested and depth < _DEEPEST:
+            yield from _flatten(value, f"{name}/", depth + 1)
         else:
             yield name, parameter(value)
 
 
-def parameter(value: Any) -> Any:
+def parameter(value: Any, depth: int = 0) -> Any:
     """A parameter's value: scalars keep their type, sequences become lists, and all else is its text."""
     if value is None or type(value) in _PLAIN:
         return value
     if isinstance(value, list | tuple):
-        return [parameter(item) for item in value]
+        return text(value) if depth > _DEEPEST else [parameter(item, depth + 1) for item in value]
     if hasattr(value, "item"):
         try:
             single = value.item()
-        except (TypeError, ValueError, RuntimeError):
-            return text(value)  # more than one element
+        except Exception:  # noqa: BLE001 - more than one element, or an object of somebody's
+            return text(value)
         if type(single) in _PLAIN:
             return single
     if isinstance(value, Enum):
@@ -117,7 +140,11 @@ def text(value: Any) -> str:
     try:
         return str(value)
     except Exception as error:  # noqa: BLE001 - somebody's __str__ must not end a training
-        return f"<{type(value).__name__}, whose text can't be had: {type(error).__name__}>"
+        return _unreadable(value, error)
+
+
+def _unreadable(value: Any, error: Exception) -> str:
+    return f"<{type(value).__name__}, whose text can't be had: {type(error).__name__}>"
 
 
 def _scalar(value: Any, key: str) -> Scalar:

@@ -12,6 +12,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
+
 from tracelet import _values
 from tracelet._notices import say
 from tracelet.backend import Outcome
@@ -88,6 +90,7 @@ class Verbs:
         self._on_close = on_close
         self._strict = strict
         self._closed = False
+        self._gone = False
         self._lossy = lossy  # an inert run that was not meant to be
         self._unrecorded = 0
         self._steps: dict[object, Iterator[int]] = {}
@@ -178,7 +181,7 @@ class Verbs:
             TypeError: `values` is no mapping.
             RunClosed: the run is finished.
         """
-        flat = dict(_values.flatten(_values.mapping(values, "values")))
+        flat = _values.parameters(_values.mapping(values, "values"))
         if flat:
             self._publish(ParamsLogged(_now(), flat))
 
@@ -228,7 +231,7 @@ class Verbs:
         Raises:
             TypeError: an argument has the wrong type.
             RunClosed: the run is finished.
-            OSError: with `strict`, the file can't be read or copied.
+            OSError, ValueError: with `strict`, the file can't be read or copied.
         """
         if not isinstance(path, str | PathLike):
             raise TypeError(f"path must be a str or path, found {type(path).__name__}")
@@ -240,14 +243,21 @@ class Verbs:
         if recorder is None or recorder.detached:
             self._ignore(0, b"")
             return
-        for file, label in _files(source, target):
+        try:
+            files = list(_files(source, target))
+        except (OSError, ValueError) as error:
+            if self._strict:
+                raise
+            recorder.lose(f"log_artifact: {error}")
+            return
+        for file, label in files:
             try:
                 stat = file.stat()
                 place = recorder.copy_in(file) if copy else file.absolute()
-            except OSError as error:
-                recorder.lose(f"log_artifact: {error}")
+            except (OSError, ValueError) as error:
                 if self._strict:
                     raise
+                recorder.lose(f"log_artifact: {error}")
                 continue
             self._publish(ArtifactLogged(_now(), label, str(place), stat.st_size, stat.st_mtime_ns, copy), bulk=True)
 
@@ -265,8 +275,8 @@ class Verbs:
 
     def abandon(self) -> None:
         """End a run that could not be begun: as failed, without waiting for a backend."""
-        if self._end(Outcome.FAILED) is not None:
-            self._let_go()
+        self._end(Outcome.FAILED)
+        self._let_go()
 
     # How the verbs publish.
 
@@ -314,41 +324,47 @@ class Verbs:
         def check() -> bool | None:
             done = True
             for backend in self._backends:
-                record = read_cursor(recorder.directory.cursor(backend))
+                try:
+                    record = read_cursor(recorder.directory.cursor(backend))
+                except OSError:
+                    return None  # no descriptor left, or a disk that has its moments
                 if all(key in record.logs and record.logs[key].position.sequence >= at for key, at in target.items()):
                     continue
-                if record.phase != "paused" and host.serves(backend):
+                if record.phase not in ("paused", "failed") and host.serves(backend):
                     return None
                 done = False
             return done
 
         return check
 
-    def _end(self, outcome: str | Outcome | None) -> Callable[[], bool | None] | None:
+    def _end(self, outcome: Outcome) -> Callable[[], bool | None] | None:
         """Say that the run is over; returns what `_delivered` does, or None if there is nothing to wait for."""
-        final = Outcome(outcome or Outcome.COMPLETED)
         if self._closed:
             return None
+        self._closed = True
         recorder = self._recorder
         if recorder is None or recorder.detached:
-            self._closed = True
-            if recorder is None:
-                self._let_go()
             return None
-        payload = encode(RunFinished(_now(), final.value))
-        self._closed = True
         try:
-            recorder.finish(Kind.RUN_FINISHED.value, payload)
+            recorder.finish(Kind.RUN_FINISHED.value, encode(RunFinished(_now(), outcome.value)))
         except OSError as error:
             say(f"the journal in {self.directory} could not be written to the disk: {error}")
         return self._delivered()
 
     def _let_go(self) -> None:
+        """After `_end`: once, and never in a forked child."""
+        recorder = self._recorder
+        if self._gone or (recorder is not None and recorder.detached):
+            return
+        self._gone = True
         self._on_close()
         if self._host is not None:
             self._host.release()
-        for line in summary(self.status(), self.directory):
-            say(line)
+        try:
+            for line in summary(self.status(), self.directory):
+                say(line)
+        except (OSError, msgspec.MsgspecError) as error:
+            say(f"how delivery stands can't be read: {error}; `tracelet status {self.directory}` may tell")
 
     def begin(self, *, resumed: bool) -> None:
         """Say that this process begins to log; called once, by what makes the run."""

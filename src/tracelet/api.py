@@ -24,7 +24,7 @@ from tracelet.host.exits import ExitWatch
 from tracelet.host.keeper import Keeper
 from tracelet.host.process import ProcessHost
 from tracelet.host.thread import ThreadHost
-from tracelet.journal import Cursor, Recorder, RunDirectory, RunRecord, new_run_id
+from tracelet.journal import Cursor, Recorder, RunDirectory, RunRecord, file_name, new_run_id
 from tracelet.run import AsyncRun, Run, active_run, context_run, outcome_of, set_process_run
 
 if TYPE_CHECKING:
@@ -220,6 +220,10 @@ def _targets(
                 raise
             say(f"{error}; the other backends go on, and `tracelet sync` delivers to it once it is mended")
             broken[backend] = _Broken(str(error), presumably_public(options))
+    names = [file_name(name) for name in (*(target.name for target in targets), *broken)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InvalidSetting("backend", twice, "a different one each time (the name stands for its place in the run)")
     return targets, broken
 
 
@@ -339,14 +343,19 @@ def _record(plan: _Plan) -> None:
 
 
 def _inert(kind: type[R], name: str | None, project: str | None, directory: Path, *, lossy: bool = False) -> R:
-    return kind(
+    def close() -> None:
+        if active_run() is run:
+            set_process_run(None)
+
+    run: R = kind(
         run_id="",
         name=name or "inert",
         project=_settings.project(project),
         directory=directory,
         lossy=lossy,
-        on_close=lambda: set_process_run(None) if isinstance(active_run(), Run) else None,
+        on_close=close,
     )
+    return run
 
 
 def _state_config(run: Run | AsyncRun, config: Mapping[str, Any] | None, tags: Mapping[str, str] | None) -> None:

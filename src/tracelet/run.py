@@ -9,6 +9,7 @@ from types import TracebackType
 
 from tracelet._verbs import Verbs
 from tracelet.backend import Outcome
+from tracelet.errors import InvalidSetting
 
 CLOSE_TIMEOUT = 10.0
 """How long, in seconds, `finish` and `flush` wait for the backends unless told otherwise."""
@@ -47,13 +48,17 @@ class Run(Verbs):
             outcome: "completed" (default), "failed" or "killed".
             timeout: how long to wait for the backends, in seconds; None is the close deadline. When it expires,
                 delivery goes on by itself, and the last line says what is pending and which command delivers it.
+
+        Raises:
+            InvalidSetting: there is no such outcome; the run is not ended.
         """
-        check = self._end(outcome)
-        if check is not None:
-            try:
+        final = final_outcome(outcome)
+        try:
+            check = self._end(final)
+            if check is not None:
                 self._wait(check, timeout)
-            finally:  # also after Ctrl-C: what is pending is said, and delivery goes on by itself
-                self._let_go()
+        finally:  # also after Ctrl-C: what is pending is said, and delivery goes on by itself
+            self._let_go()
 
     def __enter__(self) -> Run:
         return self
@@ -86,12 +91,13 @@ class AsyncRun(Verbs):
 
     async def finish(self, outcome: str | Outcome | None = None, timeout: float | None = None) -> None:
         """As `Run.finish`. Cancelling it means not to wait."""
-        check = self._end(outcome)
-        if check is not None:
-            try:
+        final = final_outcome(outcome)
+        try:
+            check = self._end(final)
+            if check is not None:
                 await self._wait(check, timeout)
-            finally:
-                self._let_go()
+        finally:
+            self._let_go()
 
     async def _wait(self, check: Callable[[], bool | None], timeout: float | None) -> bool:
         import anyio
@@ -101,6 +107,14 @@ class AsyncRun(Verbs):
                 await anyio.sleep(_POLL)
             return result
         return False
+
+
+def final_outcome(given: str | Outcome | None) -> Outcome:
+    """The outcome that `finish` was given. Raises InvalidSetting."""
+    try:
+        return Outcome(given or Outcome.COMPLETED)
+    except ValueError:
+        raise InvalidSetting("outcome", given, f"one of {', '.join(Outcome)}") from None
 
 
 def outcome_of(error: BaseException | None) -> Outcome:

@@ -1,7 +1,7 @@
 """The journal: the record of a run on the local disk, and the queue between training and delivery."""
 
 from tracelet.journal.cursor import Cursor, CursorRecord, LogCount, holder, read_cursor
-from tracelet.journal.directory import RunDirectory, RunRecord, log_key, new_run_id
+from tracelet.journal.directory import RunDirectory, RunRecord, file_name, log_key, new_run_id
 from tracelet.journal.reader import Frames, LogReader, Position, Tally, tally
 from tracelet.journal.recorder import DELETED, Recorder
 from tracelet.journal.segment import frame_size
@@ -20,6 +20,7 @@ __all__ = [
     "RunDirectory",
     "RunRecord",
     "Tally",
+    "file_name",
     "frame_size",
     "holder",
     "log_key",

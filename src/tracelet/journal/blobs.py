@@ -41,3 +41,12 @@ def _copy(reader: int, writer: int, source: Path, target: Path) -> None:
             raise
     if not done:  # also for files whose size the kernel does not tell, as in /proc
         shutil.copyfile(source, target)
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's content, or a directory's names, survive a loss of power. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

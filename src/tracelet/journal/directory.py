@@ -66,6 +66,11 @@ class RunDirectory:
         """The directory of one lane's segments of one writer."""
         return self._journal / writer / lane.value
 
+    def essentials(self, writer: str) -> list[Path]:
+        """The files, and the folders with their names, without which nobody finds a writer's log."""
+        record = self._writer_record(writer)
+        return [self.path / "run.json", record, record.parent, self._journal, self.path, *list(self.path.parents)[:3]]
+
     def read_record(self) -> RunRecord:
         """Raises FileNotFoundError, or msgspec.MsgspecError if it is damaged."""
         return msgspec.json.decode((self.path / "run.json").read_bytes(), type=RunRecord)
@@ -76,7 +81,7 @@ class RunDirectory:
     def add_writer(self) -> str:
         """Make a place for this process's logs; its name is the next number."""
         self._journal.mkdir(parents=True, exist_ok=True)
-        number = len(self.writers())
+        number = len(os.listdir(self._journal))
         while True:
             place = self._journal / f"{number:04}"
             try:
@@ -90,11 +95,12 @@ class RunDirectory:
         return place.name
 
     def writers(self) -> list[str]:
-        """The names of the writers, in the order they began."""
+        """The names of the writers, in the order they began; one is there once its record is."""
         try:
-            return sorted(name for name in os.listdir(self._journal) if name.isdecimal())
+            names = sorted(name for name in os.listdir(self._journal) if name.isdecimal())
         except FileNotFoundError:
             return []
+        return [name for name in names if self._writer_record(name).exists()]
 
     def writer_alive(self, writer: str) -> bool:
         """Whether the writer's process still runs."""
@@ -108,9 +114,10 @@ class RunDirectory:
     def finished(self, writer: str) -> bool:
         """Whether the writer has said all it had to say, and sealed its stream."""
         log = self.log(writer, Lane.STREAM)
-        headers = (read_header(segment_path(log, number)) for number in reversed(segment_numbers(log)))
-        last = next((header for header in headers if header is not None and header.state != SPARE), None)
-        return last is not None and last.state == SEALED
+        headers = [read_header(segment_path(log, number)) for number in segment_numbers(log)]
+        used = [header for header in headers if header is not None and header.state != SPARE]
+        # Read from the first on: a segment is sealed only after the next one is in use.
+        return bool(used) and all(header.state == SEALED for header in used)
 
     def last_sign(self, writer: str) -> float:
         """When the writer last showed that it lived, within `HEARTBEAT`, in seconds since the epoch; 0 if unknown."""

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tracelet.events import Lane
-from tracelet.journal.blobs import copy_in
+from tracelet.journal.blobs import copy_in, sync_file
 from tracelet.journal.directory import RunDirectory, log_key
 from tracelet.journal.process import HEARTBEAT, call_in_forked_children
 from tracelet.journal.reader import Tally
 from tracelet.journal.writer import LogWriter
 
 _BULK_SIZE = 1 << 16
+_LONGEST_SUFFIX = 20
 
 DELETED = "the run's directory was deleted"
 
@@ -41,6 +42,7 @@ class Recorder:
         self._bulk: LogWriter | None = None
         self._lock = threading.RLock()
         self._blob_numbers = itertools.count()
+        self._unsynced = directory.essentials(self.writer)  # and blobs
         self._next_beat = 0.0
         self.append = self._stream.appender()
         """Record an event of the stream lane: (word, payload) -> whether it is in the journal."""
@@ -60,8 +62,10 @@ class Recorder:
 
     def copy_in(self, source: Path) -> Path:
         """Copy a file into the run's directory; returns the path relative to that. Raises OSError."""
-        name = f"{self.writer}-{next(self._blob_numbers):06}{source.suffix}"
-        return copy_in(source, self.directory.blobs, name).relative_to(self.directory.path)
+        name = f"{self.writer}-{next(self._blob_numbers):06}{source.suffix[:_LONGEST_SUFFIX]}"
+        place = copy_in(source, self.directory.blobs, name)
+        self._unsynced.append(place)
+        return place.relative_to(self.directory.path)
 
     def lose(self, reason: str) -> None:
         """Count an event that can't be recorded."""
@@ -91,13 +95,17 @@ class Recorder:
             self.directory.beat(self.writer)
         for log in self._logs().values():
             log.prepare()
-            if sync:
-                log.sync()
+        if sync:
+            self.sync()
         if sync and not self.directory.path.is_dir():
             raise FileNotFoundError(str(self.directory.path))
 
     def sync(self) -> None:
-        """Make what was recorded survive a loss of power. Raises OSError."""
+        """Make what was recorded survive a loss of power, files included. Raises OSError."""
+        for place in list(self._unsynced):
+            if place.exists():
+                sync_file(place)
+            self._unsynced.remove(place)
         for log in self._logs().values():
             log.sync()
 

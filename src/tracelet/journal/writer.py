@@ -261,37 +261,41 @@ class LogWriter:
             OSError: the disk refuses to sync; the log is sealed all the same.
         """
         with self._lock:
-            while not self.closed:
-                current, state = self._current, self._state
-                sequence, tail, room, _ = state
-                end, following = tail, sequence
-                frame = b""
-                if last is not None:
-                    word, payload = last
-                    pack, size = frame_packer(len(payload))
-                    if tail + size > current.size:
-                        if self._make_room(size):
-                            continue
-                        last = None  # it is counted as lost
-                        continue
-                    frame = pack(crc32(payload, word ^ sequence), len(payload), word, sequence, payload)
-                    end, following = tail + size, sequence + 1
-                place = slice(tail, end)
-                sealed = pack_record(SEALED, self._first, end, following)
-                over = (following, end, _NOWHERE, -1)
-                if self._state is state:
-                    room[place] = frame
-                    room[RECORD] = sealed
-                    self._state = over
-                    self._end(current, end)
+            sealed = self._seal(last)
+            if sealed is not None:
+                self._discard_spares()
+        if sealed is not None:  # not within the lock: a sync that is under way may be waiting for that
+            current, end = sealed
+            try:
+                self.sync()
+                os.fdatasync(current.fd)
+            finally:
+                current.close((end + 4095) & -4096)
 
-    def _end(self, current: Segment, end: int) -> None:
-        self._discard_spares()
-        try:
-            self.sync()
-            os.fdatasync(current.fd)
-        finally:
-            current.close((end + 4095) & -4096)
+    def _seal(self, last: tuple[int, bytes] | None) -> tuple[Segment, int] | None:
+        """The segment that was sealed, and where its frames end; None if none was left to seal."""
+        while not self.closed:
+            current, state = self._current, self._state
+            sequence, end, room, _ = state
+            following, frame, place = sequence, b"", slice(end, end)
+            if last is not None:
+                word, payload = last
+                pack, size = frame_packer(len(payload))
+                if end + size > current.size:
+                    if not self._make_room(size):
+                        last = None  # it is counted as lost
+                    continue
+                frame = pack(crc32(payload, word ^ sequence), len(payload), word, sequence, payload)
+                following, place, end = sequence + 1, slice(end, end + size), end + size
+            sealed = pack_record(SEALED, self._first, end, following)
+            over = (following, end, _NOWHERE, -1)
+            # As in `append`: all of these stores, or none.
+            if self._state is state:
+                room[place] = frame
+                room[RECORD] = sealed
+                self._state = over
+                return current, end
+        return None
 
     def lose(self, reason: str) -> None:
         """Count an event that could not be recorded for a reason outside this log."""
