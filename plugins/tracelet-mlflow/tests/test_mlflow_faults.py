@@ -131,7 +131,7 @@ async def test_a_silent_server_times_out(drive: Drive, proxy: FaultyServer, monk
     ("header", "seconds"),
     [
         ("7", 7.0),
-        (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3_600.0),
+        ("in an hour", 3_600.0),
         ("Sun, 06 Nov 1994 08:49:37 GMT", 0.0),
         ("soon", None),
     ],
@@ -143,6 +143,8 @@ async def test_the_servers_own_wish_is_passed_on(
     """Retry-After, in seconds or as a date, is in the exception."""
     driver = drive(proxy.url)
     await driver.open()
+    if header == "in an hour":
+        header = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     proxy.fail(Answer(status, {"Retry-After": header}))
     with pytest.raises(Transient) as caught:
         await driver.export(POINT)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -81,7 +83,7 @@ def _mlflow_files(client: Any, run_id: str, folder: str | None = None) -> Iterat
 
 def _mlflow_viewer(options: Options) -> str | None:
     uri = options["tracking_uri"]
-    return None if uri.startswith("http") else shlex.join(["mlflow", "ui", "--backend-store-uri", uri])
+    return None if uri.startswith("http") else shlex.join([_script("mlflow"), "ui", "--backend-store-uri", uri])
 
 
 READ_BACK = {
@@ -94,3 +96,9 @@ READ_BACK = {
     ),
 }
 """By backend."""
+
+
+def _script(name: str) -> str:
+    """What to type for a command that was installed beside this Python, also where that is not on the PATH."""
+    beside = Path(sys.executable).with_name(name)
+    return name if shutil.which(name) == str(beside) or not beside.exists() else os.path.relpath(beside)

@@ -79,11 +79,11 @@ def _tls(scheme: str, verify: bool | str, client_cert: str | None) -> ssl.SSLCon
     return context
 
 
-class _Broken(Transient):
+class BrokenConnection(Transient):
     """Raised when a connection ends before the answer."""
 
 
-class _InternalError(Transient):
+class InternalServerError(Transient):
     """Raised when the server answers 500, which may be its own trouble or the request's."""
 
 
@@ -187,7 +187,7 @@ class RestTransport:
             else:
                 with await self._blocking(source.open, "rb") as file:
                     await self._put(f"{root.path}/{path}", self._pieces(file), os.fstat(file.fileno()).st_size)
-        except _InternalError:
+        except InternalServerError:
             await self._require_place(run, path)
             raise
 
@@ -236,7 +236,9 @@ class RestTransport:
         request = self._client.build_request("GET", _API + path, params=params)
         try:
             response = await self._send(request)
-        except _Broken:  # a server may close a kept connection at any time, and does after a 500; a GET can be repeated
+        except (
+            BrokenConnection
+        ):  # a server may close a kept connection at any time, and does after a 500; a GET can be repeated
             response = await self._send(request)
         return self._decoded(response, answer)
 
@@ -249,11 +251,11 @@ class RestTransport:
         try:
             response = await self._client.send(request)
         except (httpx.NetworkError, httpx.ProtocolError) as error:
-            raise _Broken(f"{self._url}: {_reason(error)}") from error
+            raise BrokenConnection(f"{self._url}: {_reason(error)}") from error
         except httpx.HTTPError as error:
             raise Transient(f"{self._url}: {_reason(error)}") from error
         if response.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
-            raise _InternalError(f"{self._url}: {_summary(response)}", _retry_after(response))
+            raise InternalServerError(f"{self._url}: {_summary(response)}", _retry_after(response))
         if not response.is_success:
             raise self._refusal(response)
         return response
