@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -136,9 +137,11 @@ class _Child:
             if self._process is not None:
                 self._process.poll()
                 self._close_pipe()
-                # Popen warns of a child that is still running when it is collected; this one is meant to be.
-                self._process.returncode = self._process.returncode or 0
-                self._process = None
+                with warnings.catch_warnings():
+                    # Popen warns of a child that is still running when it is collected, and reaps it later; this one is
+                    # meant to go on.
+                    warnings.simplefilter("ignore", ResourceWarning)
+                    self._process = None
 
     def _close_pipe(self) -> None:
         if self._process is not None and self._process.stdin is not None:
