@@ -5,26 +5,26 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import anyio
 import msgspec
 
+from tracelet._batches import divide, joined, upload_time
 from tracelet._blocking import LaneThreads, current_lane
 from tracelet._discovery import Target, redact
 from tracelet._retry import retrying
 from tracelet._sources import Portion, Source
 from tracelet.backend import Backend, Batch, Outcome, RunInfo, State
-from tracelet.errors import Denied, Hung, Rejected, Transient
-from tracelet.events import ArtifactLogged, Event, Lane, MetricsLogged, RunFinished
+from tracelet.errors import Denied, Hung, Transient
+from tracelet.events import Event, Lane, RunFinished
 from tracelet.journal import Cursor, RunDirectory, log_key
 from tracelet.status import read_status
 
 T = TypeVar("T")
 log = logging.getLogger("tracelet.delivery")
 
-_SLOWEST_UPLOAD = 1 << 18  # bytes per second
 _RELEASE = 5.0  # seconds that a backend has to let go
 
 
@@ -263,17 +263,17 @@ class Subscription:
         while pending:
             part = pending.pop()
             try:
-                allowance = _upload_time(part) if part.lane is Lane.BULK else 0.0
+                allowance = upload_time(part) if part.lane is Lane.BULK else 0.0
                 await self._attempt("export", lambda: backend.export(part), allowance)  # noqa: B023 - awaited at once
             except Hung:
                 raise
             except (Exception, SystemExit) as error:
                 if not threading.main_thread().is_alive():
                     raise  # the interpreter is ending, and no longer starts threads: that is nobody's fault
-                bad, rest = _divide(part, error)
+                bad, rest = divide(part, error)
                 pending.extend(reversed(rest))
                 for sequence, event in bad:
-                    dead[sequence] = (_joined(dead.get(sequence), event), _describe(error))
+                    dead[sequence] = (joined(dead.get(sequence), event), _describe(error))
             else:
                 degraded.update(part.degraded)
 
@@ -349,46 +349,6 @@ class Subscription:
         if key not in self._warned:
             self._warned.add(key)
             log.warning("%s", message)
-
-
-def _divide(batch: Batch, error: BaseException) -> tuple[list[tuple[int, Event]], list[Batch]]:
-    """The events of a refused batch that are at fault for sure, and the parts to try again."""
-    count = len(batch)
-    named = error.indexes if isinstance(error, Rejected) else None
-    if named and all(0 <= index < count for index in named) and count > 1:
-        others = [index for index in range(count) if index not in named]
-        return [], [*(_pick(batch, [index]) for index in sorted(named)), *([_pick(batch, others)] if others else [])]
-    if count > 1:
-        return [], [_pick(batch, range(count // 2)), _pick(batch, range(count // 2, count))]
-    event = batch.events[0]
-    if isinstance(event, MetricsLogged) and len(event.values) > 1:
-        # One bad value must not cost its neighbours; the event counts as dead-lettered all the same.
-        items = list(event.values.items())
-        halves = (dict(items[: len(items) // 2]), dict(items[len(items) // 2 :]))
-        parts = [msgspec.structs.replace(event, values=half) for half in halves]
-        return [], [Batch(batch.writer, batch.lane, [part], batch.sequences) for part in parts]
-    return [(batch.sequences[0], event)], []
-
-
-def _joined(before: tuple[Event, str] | None, event: Event) -> Event:
-    """The values of one event that were refused one by one, together again."""
-    if before is not None and isinstance(event, MetricsLogged) and isinstance(before[0], MetricsLogged):
-        return msgspec.structs.replace(event, values=before[0].values | event.values)
-    return event
-
-
-def _upload_time(batch: Batch) -> float:
-    """How many seconds a batch's files may take beyond the timeout."""
-    return sum(event.size for event in batch.events if isinstance(event, ArtifactLogged)) / _SLOWEST_UPLOAD
-
-
-def _pick(batch: Batch, indexes: Sequence[int]) -> Batch:
-    return Batch(
-        batch.writer,
-        batch.lane,
-        [batch.events[index] for index in indexes],
-        [batch.sequences[index] for index in indexes],
-    )
 
 
 def _describe(error: BaseException) -> str:

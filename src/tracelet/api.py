@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import msgspec
-
-from tracelet import _settings, _values, tensorboard
-from tracelet._discovery import Target, find, from_object, presumably_public, public_options
+from tracelet import _settings, tensorboard
+from tracelet._discovery import public_options
 from tracelet._notices import say
+from tracelet._plan import HostName, Plan, Resume, make_plan
 from tracelet._settings import Backends
 from tracelet._verbs import Host
 from tracelet.backend import Outcome
-from tracelet.errors import BrokenBackend, DeliveryFailed, InvalidSetting, JournalUnavailable, RunExists, RunNotFound
+from tracelet.errors import DeliveryFailed, JournalUnavailable
 from tracelet.host.exits import ExitWatch
 from tracelet.host.keeper import Keeper
 from tracelet.host.process import ProcessHost
 from tracelet.host.thread import ThreadHost
-from tracelet.journal import Cursor, Recorder, RunDirectory, RunRecord, file_name, new_run_id
+from tracelet.journal import Cursor, Recorder, RunRecord
 from tracelet.run import AsyncRun, Run, active_run, context_run, outcome_of, set_process_run
 
 if TYPE_CHECKING:
@@ -32,36 +30,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", Run, AsyncRun)
 
-HostName: TypeAlias = Literal["process", "thread", "loop"]
-Resume: TypeAlias = Literal["allow", "must", "never"]
-
 _HOSTS = ("process", "thread", "loop")
-_RESUMES = ("allow", "must", "never")
-
-
-class _Broken(msgspec.Struct):
-    """A backend that was asked for and can't be loaded."""
-
-    problem: str
-    options: dict[str, Any]
-
-
-class _Plan(msgspec.Struct):
-    """What a run is to be, with all settings resolved."""
-
-    name: str
-    project: str
-    directory: RunDirectory
-    resumed: bool
-    targets: list[Target]
-    broken: dict[str, _Broken]
-    mode: _settings.Mode
-    host: HostName
-    strict: bool
-
-    @property
-    def backends(self) -> tuple[str, ...]:
-        return (*(target.name for target in self.targets), *self.broken)
 
 
 def start_logging(
@@ -112,7 +81,7 @@ def start_logging(
             say(f"a new run begins: finishing {previous.name!r}")
         previous.finish()
     hosts = {"process", "thread"}  # "loop" needs one to run in
-    plan = _plan(backend, exp_name, project, run_id, resume, host or "process", hosts, directory, strict)
+    plan = make_plan(backend, exp_name, project, run_id, resume, host or "process", hosts, directory, strict)
     if plan is None:
         run = _inert(Run, exp_name, project, _settings.directory(directory))
     else:
@@ -154,7 +123,7 @@ async def open_run(
     """
     import anyio
 
-    plan = _plan(backend, exp_name, project, run_id, resume, host or "loop", set(_HOSTS), directory, strict)
+    plan = make_plan(backend, exp_name, project, run_id, resume, host or "loop", set(_HOSTS), directory, strict)
     error: BaseException | None = None
     async with anyio.create_task_group() as tasks:
         if plan is None:
@@ -178,80 +147,7 @@ async def open_run(
         raise error
 
 
-def _plan(
-    backend: Backends,
-    exp_name: str | None,
-    project: str | None,
-    run_id: str | None,
-    resume: str | None,
-    host: str,
-    hosts: Collection[str],
-    directory: str | PathLike[str] | None,
-    strict: bool,
-) -> _Plan | None:
-    """The resolved settings; None if nothing is to be recorded here."""
-    mode = _settings.mode()
-    if host not in hosts:
-        raise InvalidSetting("host", host, f"one of {', '.join(sorted(hosts))} here")
-    if mode == "disabled" or _settings.is_secondary():
-        return None
-    targets, broken = _targets(_settings.backends(backend), host, strict)
-    name = time.strftime("%Y%m%d-%H%M%S") if exp_name is None else _values.string(exp_name, "exp_name")
-    group = _settings.project(project)
-    place, resumed = _place(_settings.directory(directory), run_id, resume)
-    return _Plan(name, group, place, resumed, targets, broken, mode, host, strict)  # type: ignore[arg-type]
-
-
-def _targets(
-    wanted: Sequence[tuple[Any, Mapping[str, Any]]], host: str, strict: bool
-) -> tuple[list[Target], dict[str, _Broken]]:
-    targets: list[Target] = []
-    broken: dict[str, _Broken] = {}
-    for backend, options in wanted:
-        if not isinstance(backend, str):
-            if host == "process":
-                raise TypeError("a backend object needs host='loop' or 'thread'; a delivery process needs its name")
-            targets.append(from_object(backend))
-            continue
-        try:
-            targets.append(find(backend, options))
-        except BrokenBackend as error:
-            if strict:
-                raise
-            say(f"{error}; the other backends go on, and `tracelet sync` delivers to it once it is mended")
-            broken[backend] = _Broken(str(error), presumably_public(options))
-    names = [file_name(name) for name in (*(target.name for target in targets), *broken)]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InvalidSetting("backend", twice, "a different one each time (the name stands for its place in the run)")
-    return targets, broken
-
-
-def _place(root: Path, run_id: str | None, resume: str | None) -> tuple[RunDirectory, bool]:
-    """The run's directory, and whether it is an earlier run's."""
-    if run_id is None:
-        run_id = os.environ.get("TRACELET_RUN_ID") or None
-        resume = resume or ("allow" if run_id else None)
-    resume = resume or "never"
-    if resume not in _RESUMES:
-        raise InvalidSetting("resume", resume, f"one of {', '.join(_RESUMES)}")
-    runs = root / "runs"
-    if run_id is None:
-        if resume == "must":
-            raise InvalidSetting("resume", resume, "'allow' or 'never' where there is no run_id")
-        return RunDirectory(runs / new_run_id()), False
-    if not _values.string(run_id, "run_id") or set(run_id) & set("/\0") or run_id.startswith("."):
-        raise InvalidSetting("run_id", run_id, "usable as the name of a directory")
-    place = RunDirectory(runs / run_id)
-    exists = (place.path / "run.json").exists()
-    if exists and resume == "never":
-        raise RunExists(run_id, runs)
-    if not exists and resume == "must":
-        raise RunNotFound(run_id, runs)
-    return place, exists
-
-
-def _host(plan: _Plan, tasks: TaskGroup | None) -> Host | None:
+def _host(plan: Plan, tasks: TaskGroup | None) -> Host | None:
     if plan.mode != "online" or not plan.targets:
         return None
     if plan.host == "loop":
@@ -262,7 +158,7 @@ def _host(plan: _Plan, tasks: TaskGroup | None) -> Host | None:
     return (ProcessHost if plan.host == "process" else ThreadHost)(plan.directory, plan.targets)
 
 
-def _begin(kind: type[R], plan: _Plan, host: Host | None) -> R:
+def _begin(kind: type[R], plan: Plan, host: Host | None) -> R:
     """A run with its journal, its keeper and its host at work; an inert one if there can be no journal."""
     keeper = Keeper(host.watch if host is not None else _nothing, plan.backends)
     try:
@@ -315,7 +211,7 @@ def _finish_at_exit(run: Run | AsyncRun, outcome: Outcome) -> None:
         run.finish(outcome)
 
 
-def _record(plan: _Plan) -> None:
+def _record(plan: Plan) -> None:
     """Write run.json, and what is known of the backends that can't be started."""
     backends = {target.name: public_options(target) for target in plan.targets} | {
         name: broken.options for name, broken in plan.broken.items()
