@@ -124,7 +124,7 @@ def _decode_segment(data: bytes) -> None:
             break
         stop = offset + size + length
         payload = data[offset + size : stop]
-        if check(payload, (word << 16 ^ number) & 0xFFFFFFFF) != crc:
+        if check(payload, word ^ number) != crc:
             raise AssertionError("a damaged frame")
         decode(payload)
         offset = (stop + 7) & -8

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tracelet.journal import Frames, LogReader, LogWriter, Position, tally
+from tracelet.journal import Frames, LogReader, LogWriter, Position, Recorder, RunDirectory, tally
 from tracelet.journal.segment import FRAME_SIZE, HEADER_SIZE, segment_numbers, segment_path
 
 WORD = 3
@@ -478,3 +478,32 @@ def test_syncing_while_sealing_ends(tmp_path: Path) -> None:
         over.set()
         thread.join(20)
         assert not thread.is_alive()
+
+
+def test_two_may_sync_at_once(tmp_path: Path) -> None:
+    """The keeper and a durable flush may sync files and logs at the same time, while more are added."""
+    directory = RunDirectory(tmp_path / "run")
+    recorder = Recorder(directory, bool)
+    source = tmp_path / "file"
+    source.write_text("x")
+    errors: list[BaseException] = []
+    over = threading.Event()
+
+    def sync() -> None:
+        try:
+            while not over.is_set():
+                recorder.sync()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=sync) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(200):
+        recorder.copy_in(source)
+        recorder.append(WORD, b"1")
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    recorder.finish(2, b"end")

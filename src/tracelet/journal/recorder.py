@@ -41,6 +41,7 @@ class Recorder:
         self._stream = LogWriter(directory.log(self.writer, Lane.STREAM), on_rotate=on_rotate)
         self._bulk: LogWriter | None = None
         self._lock = threading.RLock()
+        self._sync_lock = threading.RLock()
         self._blob_numbers = itertools.count()
         self._unsynced = directory.essentials(self.writer)  # and blobs
         self._next_beat = 0.0
@@ -102,10 +103,11 @@ class Recorder:
 
     def sync(self) -> None:
         """Make what was recorded survive a loss of power, files included. Raises OSError."""
-        for place in list(self._unsynced):
-            if place.exists():
-                sync_file(place)
-            self._unsynced.remove(place)
+        with self._sync_lock:  # as in `LogWriter.sync`
+            for place in list(self._unsynced):
+                if place.exists():
+                    sync_file(place)
+                self._unsynced.remove(place)
         for log in self._logs().values():
             log.sync()
 
@@ -130,6 +132,7 @@ class Recorder:
         """Forget everything, in a forked child."""
         self.detached = True
         self._lock = threading.RLock()
+        self._sync_lock = threading.RLock()
         for log in self._logs().values():
             log.detach()
 
