@@ -9,10 +9,6 @@ from contextvars import ContextVar
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar, cast
 
-import anyio
-import anyio.from_thread
-import anyio.lowlevel
-
 from tracelet.events import Lane
 
 P = ParamSpec("P")
@@ -26,7 +22,7 @@ class LaneThreads:
     """Implements `BlockingCalls`."""
 
     def __init__(self, name: str) -> None:
-        # Started here, because at exit, when the last events are delivered, no thread can be.
+        # Started at once, because at exit, when the last events are delivered, no thread can be.
         self._threads = {lane.value: _LaneThread(f"tracelet {name} {lane.value}") for lane in Lane}
 
     async def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -49,6 +45,11 @@ class _LaneThread:
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     async def call(self, function: Callable[[], Any]) -> Any:
+        # Imported here, so that the threads can be started where the event loop's libraries are not wanted yet.
+        import anyio
+        import anyio.from_thread
+        import anyio.lowlevel
+
         done = anyio.Event()
         token = anyio.lowlevel.current_token()
         result: list[Any] = []

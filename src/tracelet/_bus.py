@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import anyio
 
+from tracelet._blocking import LaneThreads
 from tracelet._discovery import Target
 from tracelet._subscription import Subscription
 from tracelet.journal import Cursor, RunDirectory
@@ -27,6 +28,7 @@ class Bus:
         until_eof: whether the end of `control` stops the bus; else it is ignored.
         follow: see `Subscription`.
         patience: how long to wait for a cursor that another process holds, in seconds.
+        blocking: threads for blocking calls, by backend; those of the others are started when they are needed.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Bus:
         until_eof: bool = False,
         follow: bool = True,
         patience: float = float("inf"),
+        blocking: Mapping[str, LaneThreads] | None = None,
     ) -> None:
         self.subscriptions: list[Subscription] = []
         self.held: list[str] = []
@@ -48,6 +51,7 @@ class Bus:
         self._until_eof = until_eof
         self._follow = follow
         self._patience = patience
+        self._blocking = blocking or {}
 
     async def run(self) -> None:
         """Deliver; returns when every subscription has ended. Cancel it to stop at once: nothing is lost."""
@@ -74,7 +78,8 @@ class Bus:
             self.held.append(target.name)
             return
         with cursor:
-            subscription = Subscription(target, self._directory, cursor, follow=self._follow)
+            blocking = self._blocking.get(target.name)
+            subscription = Subscription(target, self._directory, cursor, follow=self._follow, blocking=blocking)
             self.subscriptions.append(subscription)
             await subscription.run()
 

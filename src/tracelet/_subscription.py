@@ -37,9 +37,18 @@ class Subscription:
         cursor: held by this process.
         follow: go on until every writer has finished or died, and then close the backend; else stop, with the run
             left open, when there is nothing more to read.
+        blocking: threads for the backend's blocking calls; None starts them.
     """
 
-    def __init__(self, target: Target, directory: RunDirectory, cursor: Cursor, *, follow: bool = True) -> None:
+    def __init__(
+        self,
+        target: Target,
+        directory: RunDirectory,
+        cursor: Cursor,
+        *,
+        follow: bool = True,
+        blocking: LaneThreads | None = None,
+    ) -> None:
         self.name = target.name
         self.cursor = cursor
         self.last_progress = time.monotonic()
@@ -47,7 +56,7 @@ class Subscription:
         self._target = target
         self._directory = directory
         self._follow = follow
-        self._blocking = LaneThreads(target.name)
+        self._blocking = blocking or LaneThreads(target.name)
         self._handled = frozenset[type[Event]]()
         self._sources: dict[str, Source] = {}
         self._finished: dict[str, RunFinished] = {}  # by writer

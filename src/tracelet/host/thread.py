@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
+from tracelet._blocking import LaneThreads
 from tracelet._discovery import Target
 from tracelet.journal import RunDirectory
 
@@ -18,12 +19,15 @@ class ThreadHost:
         self._directory = directory
         self._targets = targets
         self._reader = self._writer = -1
+        self._blocking: dict[str, LaneThreads] = {}
         self._thread = threading.Thread(target=self._serve, name="tracelet bus", daemon=True)
 
     def start(self) -> None:
         """Start the thread. Raises OSError."""
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
+        # Here and not in the bus's thread, which may get to it only when the script has ended, and no thread can start.
+        self._blocking = {target.name: LaneThreads(target.name) for target in self._targets}
         self._thread.start()
 
     def wake(self) -> None:
@@ -48,6 +52,7 @@ class ThreadHost:
         from tracelet._bus import Bus
 
         try:
-            anyio.run(Bus(self._directory, self._targets, control=self._reader, until_eof=True).run)
+            bus = Bus(self._directory, self._targets, control=self._reader, until_eof=True, blocking=self._blocking)
+            anyio.run(bus.run)
         finally:
             os.close(self._reader)
