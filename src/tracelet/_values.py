@@ -21,8 +21,10 @@ def number(value: Any, argument: str) -> Number:
     Raises:
         TypeError: it is none, or more than one.
     """
-    if type(value) is int:
+    if type(value) is float or type(value) is int:
         return value
+    if isinstance(value, bool):
+        return int(value)
     try:
         single = value.item()  # the way of NumPy and of every tensor library
     except AttributeError:

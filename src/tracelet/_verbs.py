@@ -160,7 +160,9 @@ class Verbs:
     ) -> None:
         """Say that several numbers were measured at one step; see `log_metric`."""
         numbers = {
-            _values.string(name, "a name in values"): _values.number(value, f"values[{name!r:.80}]")
+            _values.string(name, "a name in values"): (
+                value if type(value) is float else _values.number(value, f"values[{name!r:.80}]")
+            )
             for name, value in _values.mapping(values, "values").items()
         }
         pairs = () if context is None else _values.context_pairs(context)
