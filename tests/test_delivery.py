@@ -303,15 +303,15 @@ def test_a_backend_that_recovers_gets_everything(tmp_path: Path, train: Train, n
 mark = {str(tmp_path / "mark")!r}
 run = tracelet.start_logging({{'faulty_backends:{name}': {{'mark': mark}}}}, exp_name='e', project='p')
 for i in range(100): run.log_metric('m', 1.0, i)
-cursor = run.directory / 'cursors'
-log = next(run.directory.glob('delivery-*.log'))
+from tracelet.journal import RunDirectory, holder
+cursor = RunDirectory(run.directory).cursor('faulty_backends:{name}')
+processes = set()
 deadline = time.monotonic() + 30
-while 'mark' not in globals() or time.monotonic() < deadline:
-    first = run.status().backends['faulty_backends:{name}']
-    if first.state in ('running', 'hung', 'starting') and time.monotonic() > deadline - 29:
-        open(mark, 'w').close()
-        break
+while len(processes - {{None}}) < 2:  # until the first one was replaced
+    assert time.monotonic() < deadline
+    processes.add(holder(cursor))
     time.sleep(0.01)
+open(mark, 'w').close()
 assert run.flush(timeout=30)
 """
     script = train(body, backends="")
