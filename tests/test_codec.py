@@ -14,14 +14,29 @@ from tracelet.codec import HUGE_NUMBERS, REPAIRED, decode, encode, encode_unusua
 from tracelet.events import (
     EVENT_TYPES,
     ArtifactLogged,
+    AudioLogged,
+    ConsoleLine,
+    CurveLogged,
+    DatasetUsed,
+    EmbeddingLogged,
     Event,
+    FigureLogged,
+    GraphLogged,
+    HistogramLogged,
+    ImageLogged,
     Kind,
+    MeshLogged,
     MetricsLogged,
+    ModelLogged,
+    ModelRegistered,
+    NoteSet,
     ParamsLogged,
     RunFinished,
     RunStarted,
+    TableLogged,
     TagsSet,
     TextLogged,
+    VideoLogged,
     kind_of,
 )
 
@@ -37,6 +52,45 @@ GOLDEN: dict[str, Event] = {
     "9305cb3ff800000000000081a174a175": TagsSet(1.5, {"t": "u"}),
     "9606cb3ff8000000000000a16ea474657874c090": TextLogged(1.5, "n", "text"),
     "9713cb3ff8000000000000a16da7626c6f62732f3005ce3b9aca00c3": ArtifactLogged(1.5, "m", "blobs/0", 5, 10**9),
+    "9c07cb3ff8000000000000a169a7626c6f62732f300507c3fe9192a173a176a36e7079a348574392a161a162": ImageLogged(
+        1.5, "i", "blobs/0", 5, 7, True, -2, (("s", "v"),), "npy", "HWC", ("a", "b")
+    ),
+    "9a08cb3ff8000000000000a166a7626c6f62732f300507c30390a6706c6f746c79": FigureLogged(
+        1.5, "f", "blobs/0", 5, 7, True, 3, (), "plotly"
+    ),
+    "9b09cb3ff8000000000000a168a7626c6f62732f300507c30390a36e707a1e": HistogramLogged(
+        1.5, "h", "blobs/0", 5, 7, True, 3, (), "npz", 30
+    ),
+    "9c0acb3ff8000000000000a161a7626c6f62732f300507c30390a36e7079cd3e80a163": AudioLogged(
+        1.5, "a", "blobs/0", 5, 7, True, 3, (), "npy", 16_000, "c"
+    ),
+    "9d0bcb3ff8000000000000a176a7626c6f62732f300507c30390a36e7079a454485743cb4010000000000000a163": VideoLogged(
+        1.5, "v", "blobs/0", 5, 7, True, 3, (), "npy", "THWC", 4.0, "c"
+    ),
+    "9a0ccb3ff8000000000000a174a7626c6f62732f300507c30390a76d73677061636b": TableLogged(
+        1.5, "t", "blobs/0", 5, 7, True, 3, (), "msgpack"
+    ),
+    "9a0dcb3ff8000000000000a16da7626c6f62732f300507c30390a36e707a": MeshLogged(
+        1.5, "m", "blobs/0", 5, 7, True, 3, (), "npz"
+    ),
+    "9a0ecb3ff8000000000000a165a7626c6f62732f300507c30390a36e707a": EmbeddingLogged(
+        1.5, "e", "blobs/0", 5, 7, True, 3, (), "npz"
+    ),
+    "9a0fcb3ff8000000000000a167a7626c6f62732f300507c30390a46a736f6e": GraphLogged(
+        1.5, "g", "blobs/0", 5, 7, True, 3, (), "json"
+    ),
+    "9e10cb3ff8000000000000a163a7626c6f62732f300507c30390a36e707aa2707232a178a179": CurveLogged(
+        1.5, "c", "blobs/0", 5, 7, True, 3, (), "npz", "pr", 50, "x", "y"
+    ),
+    "9a14cb3ff8000000000000a16da7626c6f62732f300507c303a77079746f72636881a16101": ModelLogged(
+        1.5, "m", "blobs/0", 5, 7, True, 3, "pytorch", {"a": 1}
+    ),
+    "9615cb3ff8000000000000a172a16d91a462657374a164": ModelRegistered(1.5, "r", "m", ("best",), "d"),
+    "9816cb3ff8000000000000a164a673333a2f2f64a26162a8747261696e696e6781a178a5666c6f617481a4726f777303": DatasetUsed(
+        1.5, "d", "s3://d", "ab", "training", {"x": "float"}, {"rows": 3}
+    ),
+    "9417cb3ff8000000000000a16ca6737464657272": ConsoleLine(1.5, "l", "stderr"),
+    "9319cb3ff8000000000000a16e": NoteSet(1.5, "n"),
 }
 
 
@@ -54,7 +108,7 @@ def test_every_event_type_has_golden_bytes() -> None:
 
 def test_kinds_are_numbered_for_ever() -> None:
     """The numbers of the kinds, also of those without a type yet."""
-    assert [kind.value for kind in Kind] == list(range(1, 25))
+    assert [kind.value for kind in Kind] == list(range(1, 26))
     assert Kind(9) is Kind.HISTOGRAM_LOGGED
     assert Kind(24) is Kind.SCHEMA_NOTE
     assert all(kind_of(event_type) == kind for kind, event_type in EVENT_TYPES.items())

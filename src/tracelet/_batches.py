@@ -8,7 +8,7 @@ import msgspec
 
 from tracelet.backend import Batch
 from tracelet.errors import Rejected
-from tracelet.events import ArtifactLogged, Event, MetricsLogged
+from tracelet.events import Event, FileLogged, MetricsLogged
 
 _SLOWEST_UPLOAD = 1 << 18  # bytes per second
 
@@ -41,7 +41,7 @@ def joined(before: tuple[Event, str] | None, event: Event) -> Event:
 
 def upload_time(batch: Batch) -> float:
     """How many seconds a batch's files may take beyond the timeout."""
-    return sum(event.size for event in batch.events if isinstance(event, ArtifactLogged)) / _SLOWEST_UPLOAD
+    return sum(event.size for event in batch.events if isinstance(event, FileLogged)) / _SLOWEST_UPLOAD
 
 
 def _pick(batch: Batch, indexes: Sequence[int]) -> Batch:

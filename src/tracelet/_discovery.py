@@ -16,7 +16,7 @@ from tracelet.errors import BrokenBackend, InvalidOptions, UnknownBackend
 
 GROUP = "tracelet.backends"
 
-OFFICIAL = {"mlflow": "tracelet-mlflow"}
+OFFICIAL = {name: f"tracelet-{name}" for name in ("mlflow", "wandb", "clearml", "aim")}
 """The distributions in this project's `plugins/`, by backend name."""
 
 _MEMBERS = ("delivery", "handles", "idempotency", "Options", "open", "export", "finish", "close")

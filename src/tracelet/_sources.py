@@ -8,7 +8,7 @@ import msgspec
 
 from tracelet.codec import REPAIRED, decode, decode_plain
 from tracelet.delivery import Delivery
-from tracelet.events import EVENT_TYPES, ArtifactLogged, Event, Kind, Lane, MetricsLogged, RunFinished, kind_of
+from tracelet.events import EVENT_TYPES, Event, FileLogged, Kind, Lane, MetricsLogged, RunFinished, kind_of
 from tracelet.journal import LogReader, Position, RunDirectory, frame_size, log_key
 
 
@@ -122,7 +122,7 @@ class Source:
             return
         if word & REPAIRED:
             portion.degraded[sequence] = "a name or text had lone surrogates; they are written out"
-        if isinstance(event, ArtifactLogged):
+        if isinstance(event, FileLogged):
             problem = self._locate(event)
             event = msgspec.structs.replace(event, path=str(self._directory.path / event.path))
             if problem == _GONE:
@@ -133,8 +133,8 @@ class Source:
         portion.events.append(event)
         portion.sequences.append(sequence)
 
-    def _locate(self, event: ArtifactLogged) -> str | None:
-        """What is wrong with an artifact's file by now; None if it is as it was when it was logged."""
+    def _locate(self, event: FileLogged) -> str | None:
+        """What is wrong with an event's file by now; None if it is as it was when it was logged."""
         try:
             stat = Path(self._directory.path / event.path).stat()
         except OSError:
@@ -146,4 +146,4 @@ class Source:
 
 _LIFECYCLE = {Kind.RUN_STARTED, Kind.RUN_FINISHED}  # what `open` and `finish` are for
 _GONE = "the file was gone when its turn came"
-_CHANGED = "the file changed between log_artifact(copy=False) and its upload"
+_CHANGED = "the file changed between being logged with copy=False and its upload"

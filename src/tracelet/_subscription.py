@@ -16,11 +16,11 @@ from tracelet._blocking import LaneThreads, current_lane
 from tracelet._discovery import Target, redact
 from tracelet._retry import retrying
 from tracelet._sources import Portion, Source
-from tracelet.backend import Backend, Batch, Outcome, RunInfo, State
-from tracelet.errors import Denied, Hung, Transient
+from tracelet.backend import Backend, Batch, Outcome, ParentRun, RunInfo, State
+from tracelet.errors import Denied, Hung, Transient, Undelivered
 from tracelet.events import Event, Lane, RunFinished
-from tracelet.journal import Cursor, RunDirectory, log_key
-from tracelet.status import read_status
+from tracelet.journal import Cursor, RunDirectory, log_key, read_cursor
+from tracelet.status import UNDELIVERED, read_status
 
 T = TypeVar("T")
 log = logging.getLogger("tracelet.delivery")
@@ -96,6 +96,7 @@ class Subscription:
     # From opening to closing.
 
     async def _deliver(self) -> None:
+        await self._attempt("open", self._await_parent)
         backend = self._create()
         try:
             await self._open(backend)
@@ -144,10 +145,33 @@ class Subscription:
             started=record.created,
             blocking=self._blocking,
             save_state=self._save_state,
+            parent=None if record.parent is None else self._parent(record.parent),
         )
         backend = self._target.create(info)
         self._handled = frozenset(backend.handles)
         return backend
+
+    async def _await_parent(self) -> None:
+        """Raises Transient as long as the run's parent is to be opened in this backend, and isn't."""
+        parent = self._directory.read_record().parent
+        if parent is None:
+            return
+        directory = self._directory.beside(parent)
+        try:
+            wanted = self.name in directory.read_record().backends
+        except (OSError, msgspec.MsgspecError):
+            return  # its directory is gone: it will never be opened from here
+        if wanted and read_cursor(directory.cursor(self.name)).state is None:
+            raise Transient(f"the parent run {parent} is not there yet")
+
+    def _parent(self, run_id: str) -> ParentRun:
+        directory = self._directory.beside(run_id)
+        try:
+            name = directory.read_record().name
+            state = read_cursor(directory.cursor(self.name)).state
+        except (OSError, msgspec.MsgspecError):
+            name, state = run_id, None
+        return ParentRun(run_id, name, state)
 
     async def _open(self, backend: Backend) -> None:
         opened = await self._attempt("open", lambda: backend.open(self.cursor.record.state))
@@ -158,13 +182,26 @@ class Subscription:
 
     async def _finish(self, backend: Backend) -> None:
         outcome, at = self._ending()
-        await self._attempt("finish", lambda: backend.finish(outcome, at))
+        try:
+            await self._attempt("finish", lambda: backend.finish(outcome, at))
+        except Undelivered as error:
+            self._take_back(error)
         for writer in self._finished:
             count = self.cursor.log(log_key(writer, Lane.STREAM))
             count.position = self._sources[log_key(writer, Lane.STREAM)].position
             count.delivered += 1
         self.cursor.record.closed = outcome.value
         self._phase("closed")
+
+    def _take_back(self, error: Undelivered) -> None:
+        """Count as dropped what the backend's SDK took and lost."""
+        for (writer, lane), number in error.counts.items():
+            count = self.cursor.log(log_key(writer, Lane(lane)))
+            lost = min(number, count.delivered)
+            count.delivered -= lost
+            count.dropped[UNDELIVERED] = count.dropped.get(UNDELIVERED, 0) + lost
+        self.cursor.record.last_error = _describe(error)
+        log.error("%s: %s", self.name, _describe(error))
 
     def _ending(self) -> tuple[Outcome, float]:
         """How and when the run ended: as its latest writer did; of one that was killed, its last sign of life."""

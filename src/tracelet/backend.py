@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum, StrEnum
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -46,6 +46,34 @@ class Idempotency(Enum):
     """The records of the batch under way at the crash may be there twice."""
 
 
+class Support(msgspec.Struct, frozen=True):
+    """How a backend shows one kind of event; made by `native`, `mapped` and `fallback`.
+
+    Attributes:
+        level: "native": as its own users know it. "mapped": whole, in another form. "fallback": something is lost, and
+            each such event is declared by `Batch.degrade`.
+        place: where its users find it.
+    """
+
+    level: Literal["native", "mapped", "fallback"]
+    place: str
+
+
+def native(place: str) -> Support:
+    """The backend has such a thing, and shows it at that place."""
+    return Support("native", place)
+
+
+def mapped(place: str) -> Support:
+    """The backend shows the whole of it in another form at that place."""
+    return Support("mapped", place)
+
+
+def fallback(place: str) -> Support:
+    """The backend keeps what it can at that place; each event is counted as degraded."""
+    return Support("fallback", place)
+
+
 class BlockingCalls(Protocol):
     """Runs blocking functions in a daemon thread of the current lane, one at a time: `await run.blocking(f, x)`.
 
@@ -53,6 +81,19 @@ class BlockingCalls(Protocol):
     """
 
     async def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+
+class ParentRun(msgspec.Struct, frozen=True):
+    """The run that a run is a part of.
+
+    Attributes:
+        id, name: as a RunInfo's.
+        state: what the same backend saved for it; None if the parent isn't delivered to that backend.
+    """
+
+    id: str
+    name: str
+    state: State | None
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +108,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
         blocking: see `BlockingCalls`.
         save_state: stores the backend's state at once, for `open` to get back; for what must not be lost between
             creating a run on the server and returning from `open`.
+        parent: the run that this one is a child of (`Run.child`); None if it is none's. The core waits until the parent
+            was opened.
     """
 
     id: str
@@ -76,6 +119,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     started: float
     blocking: BlockingCalls
     save_state: Callable[[State], None]
+    parent: ParentRun | None = None
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -141,9 +185,12 @@ class Backend(Protocol):
         """How it wants to be delivered to; a class attribute."""
 
     @property
-    def handles(self) -> frozenset[type[Event]]:
-        """The event types it can take; others are counted as dropped{unsupported}. A class attribute. A run's start
-        and end come as `open` and `finish`, never as events."""
+    def handles(self) -> Collection[type[Event]]:
+        """The event types it can take: a set, or better a mapping to their `Support`; a class attribute.
+
+        Others are counted as dropped{unsupported}. A run's start and end come as `open` and `finish`, never as events;
+        a mapping may still have `RunStarted`, for how runs with a parent are shown.
+        """
 
     @property
     def idempotency(self) -> Idempotency:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -45,6 +45,20 @@ class Rejected(TraceletError):
     def __init__(self, reason: str, indexes: Collection[int] | None = None) -> None:
         super().__init__(reason)
         self.indexes = None if indexes is None else frozenset(indexes)
+
+
+class Undelivered(TraceletError):
+    """Raised by `finish` when events that were exported did not arrive after all: the tracker's own SDK had taken them
+    and lost them. They are counted as dropped{undelivered}, and the reason is the run's last error.
+
+    Args:
+        reason: what happened, and the command that recovers them if there is one.
+        counts: how many, by (writer, lane) as in their batches.
+    """
+
+    def __init__(self, reason: str, counts: Mapping[tuple[str, str], int]) -> None:
+        super().__init__(reason)
+        self.counts = dict(counts)
 
 
 class Hung(TraceletError):

@@ -8,7 +8,7 @@ Identity (writer, lane, sequence number) is not part of an event: the journal's 
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from msgspec import Struct
 
@@ -55,6 +55,7 @@ class Kind(IntEnum):
     DATASET_USED = 22
     CONSOLE_LINE = 23
     SCHEMA_NOTE = 24
+    NOTE_SET = 25
 
 
 class Event(Struct, frozen=True, gc=False, array_like=True, tag=0):
@@ -114,8 +115,44 @@ class TextLogged(Event, frozen=True, gc=False, array_like=True, tag=Kind.TEXT_LO
     context: Context = ()
 
 
-class ArtifactLogged(Event, frozen=True, gc=False, array_like=True, tag=Kind.ARTIFACT_LOGGED.value):
-    """A file is to be kept with the run.
+class NoteSet(Event, frozen=True, gc=False, array_like=True, tag=Kind.NOTE_SET.value):
+    """The run's note was written: what people say of it, in Markdown; a later one replaces an earlier one."""
+
+    text: str
+
+
+class ConsoleLine(Event, frozen=True, gc=False, array_like=True, tag=Kind.CONSOLE_LINE.value):
+    """The training printed something: one line, or several that came at once, without the last line's end.
+
+    Attributes:
+        stream: "stdout" or "stderr".
+    """
+
+    text: str
+    stream: str = "stdout"
+
+
+class DatasetUsed(Event, frozen=True, gc=False, array_like=True, tag=Kind.DATASET_USED.value):
+    """The run reads a dataset.
+
+    Attributes:
+        source: where it lies, a URL or an absolute path; "" if that is not known.
+        digest: what identifies its content, in whatever form the user has it; "" if there is none.
+        role: what it is for, for instance "training" or "evaluation".
+        schema: the columns' types, by column.
+        profile: numbers about it, for instance `{"rows": 1797}`.
+    """
+
+    name: str
+    source: str = ""
+    digest: str = ""
+    role: str = ""
+    schema: dict[str, str] = {}
+    profile: dict[str, Number] = {}
+
+
+class FileLogged(Event, frozen=True, gc=False, array_like=True):
+    """What every event has whose payload is a file. They travel in the bulk lane.
 
     Attributes:
         name: where the backend shows it; "/" separates folders.
@@ -133,20 +170,174 @@ class ArtifactLogged(Event, frozen=True, gc=False, array_like=True, tag=Kind.ART
     copied: bool = True
 
 
-AnyEvent: TypeAlias = RunStarted | RunFinished | MetricsLogged | ParamsLogged | TagsSet | TextLogged | ArtifactLogged
+class ArtifactLogged(FileLogged, frozen=True, gc=False, array_like=True, tag=Kind.ARTIFACT_LOGGED.value):
+    """A file is to be kept with the run."""
+
+
+class ModelLogged(FileLogged, frozen=True, gc=False, array_like=True, tag=Kind.MODEL_LOGGED.value):
+    """A model was saved; `path` is its file, or the folder that holds all of its files.
+
+    Attributes:
+        step: of the training that made it; None if that doesn't matter.
+        framework: "pytorch", "sklearn", "onnx" and the like; "" if unknown.
+        metadata: what else there is to say of it: names and scalars.
+    """
+
+    step: int | None = None
+    framework: str = ""
+    metadata: dict[str, Any] = {}
+
+
+class ModelRegistered(Event, frozen=True, gc=False, array_like=True, tag=Kind.MODEL_REGISTERED.value):
+    """A model of this run became a version of a registered model. It follows the ModelLogged in the bulk lane.
+
+    Attributes:
+        name: of the registered model, which versions from many runs share.
+        model: the name it was logged under.
+        aliases: names that from now on mean this version.
+        description: of the version.
+    """
+
+    name: str
+    model: str
+    aliases: tuple[str, ...] = ()
+    description: str = ""
+
+
+class MediaLogged(FileLogged, frozen=True, gc=False, array_like=True):
+    """What every event has whose file is shown, not only kept. `tracelet.media` reads the files.
+
+    Attributes:
+        step: as a metric's.
+        context: as a metric's.
+        format: of the file: "npy" (one array as it was given), "npz" (several), "msgpack", or the suffix of the file
+            that was given, as in "png".
+    """
+
+    step: int = 0
+    context: Context = ()
+    format: str = ""
+
+
+class ImageLogged(MediaLogged, frozen=True, gc=False, array_like=True, tag=Kind.IMAGE_LOGGED.value):
+    """One image, or several of one size, were made.
+
+    Attributes:
+        layout: of an array: some of "N" (image), "H", "W" and "C" (1: grey, 2: grey and alpha, 3: RGB, 4: RGBA), in the
+            array's order. Floats are taken as 0 to 1, other numbers as 0 to 255, and what lies outside is clipped.
+        captions: one per image, or none.
+    """
+
+    layout: str = ""
+    captions: tuple[str, ...] = ()
+
+
+class FigureLogged(MediaLogged, frozen=True, gc=False, array_like=True, tag=Kind.FIGURE_LOGGED.value):
+    """A plot was drawn: "npy" has its pixels (height, width, RGBA), "plotly" is plotly's JSON, else it is a file."""
+
+
+class HistogramLogged(MediaLogged, frozen=True, gc=False, array_like=True, tag=Kind.HISTOGRAM_LOGGED.value):
+    """Values were distributed so: "npy" has the values themselves, "npz" the arrays `counts` and `edges`.
+
+    Attributes:
+        bins: how many equal bins to sort values into.
+    """
+
+    bins: int = 64
+
+
+class AudioLogged(MediaLogged, frozen=True, gc=False, array_like=True, tag=Kind.AUDIO_LOGGED.value):
+    """Sound: "npy" has samples or (samples, channels), as floats from -1 to 1 or as 16-bit integers.
+
+    Attributes:
+        sample_rate: of an array, in Hz.
+    """
+
+    sample_rate: int = 0
+    caption: str = ""
+
+
+class VideoLogged(MediaLogged, frozen=True, gc=False, array_like=True, tag=Kind.VIDEO_LOGGED.value):
+    """A video; several of one size in an array are shown one after the other.
+
+    Attributes:
+        layout: of an array, as an image's, with "T" for the frames.
+        fps: frames per second of an array.
+    """
+
+    layout: str = ""
+    fps: float = 0.0
+    caption: str = ""
+
+
+class TableLogged(MediaLogged, frozen=True, gc=False, array_like=True, tag=Kind.TABLE_LOGGED.value):
+    """A table: "msgpack" has `{"columns": […], "rows": [[…], …]}`, whose cells are None, bool, int, float or str."""
+
+
+class MeshLogged(MediaLogged, frozen=True, gc=False, array_like=True, tag=Kind.MESH_LOGGED.value):
+    """Points in space, or a mesh: "npz" has `vertices` (n, 3), and perhaps `colors` (n, 3: 0 to 255) and `faces` (m, 3:
+    numbers of vertices)."""
+
+
+class EmbeddingLogged(MediaLogged, frozen=True, gc=False, array_like=True, tag=Kind.EMBEDDING_LOGGED.value):
+    """Vectors that stand for things: "npz" has `vectors` (n, d), and perhaps `labels` (n, strings)."""
+
+
+class GraphLogged(MediaLogged, frozen=True, gc=False, array_like=True, tag=Kind.GRAPH_LOGGED.value):
+    """How a model computes: "json" has `{"nodes": [{"id", "op", "label"}], "edges": [[from, to]]}`; else the file that
+    was given, for instance "dot" or "onnx"."""
+
+
+class CurveLogged(MediaLogged, frozen=True, gc=False, array_like=True, tag=Kind.CURVE_LOGGED.value):
+    """A curve: "npz" has `x` and `y`; or of a classifier, `labels` (0 or 1) and `predictions` (0 to 1) and perhaps
+    `weights`, all (n,).
+
+    Attributes:
+        curve: "line", "pr" (precision over recall) or "roc" (true positive rate over false positive rate).
+        thresholds: how many points a classifier's curve has.
+        x_label, y_label: of a line's axes.
+    """
+
+    curve: str = "line"
+    thresholds: int = 127
+    x_label: str = ""
+    y_label: str = ""
+
+
+AnyEvent: TypeAlias = (
+    RunStarted
+    | RunFinished
+    | MetricsLogged
+    | ParamsLogged
+    | TagsSet
+    | TextLogged
+    | ImageLogged
+    | FigureLogged
+    | HistogramLogged
+    | AudioLogged
+    | VideoLogged
+    | TableLogged
+    | MeshLogged
+    | EmbeddingLogged
+    | GraphLogged
+    | CurveLogged
+    | ArtifactLogged
+    | ModelLogged
+    | ModelRegistered
+    | DatasetUsed
+    | ConsoleLine
+    | NoteSet
+)
 
 EVENT_TYPES: dict[int, type[Event]] = {
-    Kind.RUN_STARTED: RunStarted,
-    Kind.RUN_FINISHED: RunFinished,
-    Kind.METRICS_LOGGED: MetricsLogged,
-    Kind.PARAMS_LOGGED: ParamsLogged,
-    Kind.TAGS_SET: TagsSet,
-    Kind.TEXT_LOGGED: TextLogged,
-    Kind.ARTIFACT_LOGGED: ArtifactLogged,
+    event_type.__struct_config__.tag: event_type for event_type in get_args(AnyEvent)
 }
 """The kinds this version can decode; a reader counts the others and goes on."""
 
-LANES: dict[type[Event], Lane] = dict.fromkeys(EVENT_TYPES.values(), Lane.STREAM) | {ArtifactLogged: Lane.BULK}
+LANES: dict[type[Event], Lane] = {
+    event_type: Lane.BULK if issubclass(event_type, FileLogged | ModelRegistered) else Lane.STREAM
+    for event_type in EVENT_TYPES.values()
+}
 
 
 def kind_of(event_type: type[Event]) -> int:

@@ -13,6 +13,10 @@ LOST = "not recorded"
 """The reason under which events are counted that could not be written to the journal (a full disk)."""
 
 
+UNDELIVERED = "undelivered"
+"""The reason under which events are counted that a backend's SDK took and lost."""
+
+
 class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One backend's account: emitted = delivered + dropped + dead-lettered + pending.
 
@@ -20,7 +24,8 @@ class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
         emitted: events said so far, the run's start and end included.
         delivered: taken by the backend.
         dropped: given up, by reason: "unsupported" by the backend, "damaged" in the journal, "not recorded" for want
-            of disk space, "behind" by the user's policy, "unknown kind" and "undecodable" for this version.
+            of disk space, "undelivered" if the backend's SDK took and lost them, "behind" by the user's policy,
+            "unknown kind" and "undecodable" for this version.
         dead_lettered: refused by the backend and kept in the run's directory.
         degraded: delivered, but other than they were said.
         pending: in the journal, and still to be delivered.

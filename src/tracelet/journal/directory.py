@@ -24,6 +24,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
         created: in seconds since the epoch.
         backends: per backend its options, resolved and without credentials.
         version: of the Tracelet that wrote it.
+        parent: the id of the run that this one is a child of, whose directory is beside this one's.
     """
 
     id: str
@@ -32,6 +33,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     created: float
     backends: dict[str, dict[str, Any]]
     version: str
+    parent: str | None = None
 
 
 class WriterRecord(msgspec.Struct, frozen=True):
@@ -52,6 +54,10 @@ class RunDirectory:
     @property
     def id(self) -> str:
         return self.path.name
+
+    def beside(self, run_id: str) -> RunDirectory:
+        """Another run's directory, in the same place."""
+        return RunDirectory(self.path.with_name(run_id))
 
     def cursor(self, backend: str) -> Path:
         return self.path / "cursors" / file_name(backend)

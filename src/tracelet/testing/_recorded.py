@@ -1,0 +1,69 @@
+"""What a backend shows of a run, in the conformance suite's terms."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from tracelet import media
+from tracelet.backend import Outcome
+from tracelet.events import MediaLogged
+
+Content: TypeAlias = (
+    list[bytes] | media.Histogram | media.Table | media.Curve | media.Mesh | media.Embedding | media.Graph | str | None
+)
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """One medium as a backend shows it.
+
+    Attributes:
+        kind: which of the media it is there.
+        name: as the backend shows it.
+        step: None if the backend shows none.
+        content: files, or what `tracelet.media` makes of the event, or for a plotly figure its JSON; whatever the
+            backend gives back. None if it gives back only that the medium is there.
+    """
+
+    kind: type[MediaLogged]
+    name: str
+    step: int | None
+    content: Content = None
+
+
+class Recorded(msgspec.Struct, kw_only=True):
+    """What a backend shows of a run.
+
+    Attributes:
+        runs: how many runs there are under the id.
+        points: every (name as the backend shows it, value, step), in any order.
+        params, tags: as text.
+        texts: the texts' contents, in any order.
+        artifacts: the files' contents, by name as the backend shows it.
+        media: in any order.
+        models: of each logged model, its files' contents by their path within it; a model of one file has it under "".
+        registered: of each registered model, the aliases of the version that this run made.
+        datasets: the names of the datasets used.
+        console: what was printed, line by line.
+        note: the run's note.
+        parent: the parent run's id, in Tracelet's terms or as its state has it.
+        outcome: as given to `finish`; None while the run is open.
+        ended: when, in seconds since the epoch; None if the backend doesn't show that.
+    """
+
+    runs: int
+    points: list[tuple[str, int | float, int]] = []
+    params: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    texts: list[str] = []
+    artifacts: dict[str, bytes] = {}
+    media: list[Shown] = []
+    models: dict[str, dict[str, bytes]] = {}
+    registered: dict[str, list[str]] = {}
+    datasets: list[str] = []
+    console: list[str] = []
+    note: str | None = None
+    parent: str | None = None
+    outcome: Outcome | None = None
+    ended: float | None = None
