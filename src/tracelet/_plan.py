@@ -32,7 +32,11 @@ class Broken(msgspec.Struct):
 
 
 class Plan(msgspec.Struct):
-    """What a run is to be, with all settings resolved."""
+    """What a run is to be, with all settings resolved.
+
+    Attributes:
+        parent: the id of the run that it is a part of.
+    """
 
     name: str
     project: str
@@ -43,6 +47,15 @@ class Plan(msgspec.Struct):
     mode: _settings.Mode
     host: HostName
     strict: bool
+    parent: str | None = None
+
+    def child(self, name: str) -> Plan:
+        """The plan of a run that is a part of this one. Raises TypeError for a backend object, which serves one run."""
+        given = next((target.name for target in self.targets if target.options is None), None)
+        if given is not None:
+            raise TypeError(f"the backend object {given} serves one run; give backends by name for runs with children")
+        directory = self.directory.beside(new_run_id())
+        return msgspec.structs.replace(self, name=name, directory=directory, resumed=False, parent=self.directory.id)
 
     @property
     def backends(self) -> tuple[str, ...]:

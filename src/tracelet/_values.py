@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Iterator, Mapping
 from enum import Enum
+from os import PathLike
 from typing import Any, cast
 
 from tracelet.events import Context, Number, Scalar
@@ -147,6 +149,26 @@ def text(value: Any) -> str:
 
 def _unreadable(value: Any, error: Exception) -> str:
     return f"<{type(value).__name__}, whose text can't be had: {type(error).__name__}>"
+
+
+def location(place: str | PathLike[str]) -> str:
+    """A URL as it is, and the path of a file as an absolute one."""
+    name = os.fspath(place)
+    return name if "://" in name else os.path.abspath(name)
+
+
+def described(data: Any) -> tuple[dict[str, str], dict[str, Number]]:
+    """The columns' types, and the sizes, of a frame or array. Raises TypeError."""
+    shape = getattr(data, "shape", None)
+    if shape is None:
+        raise TypeError(f"data must be a path, a URL, a frame or an array, found {_shown(data)}")
+    sizes: dict[str, Number] = {"rows": int(shape[0])} if len(shape) else {}
+    columns = getattr(data, "columns", None)
+    if columns is None:
+        sizes |= {f"size {axis}": int(size) for axis, size in enumerate(shape[1:], 1)}
+        return {"": text(getattr(data, "dtype", ""))}, sizes
+    types = dict(zip(map(text, columns), map(text, data.dtypes), strict=True))
+    return types, sizes | {"columns": len(types)}
 
 
 def _scalar(value: Any, key: str) -> Scalar:

@@ -10,7 +10,7 @@ import time as _time
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -20,10 +20,12 @@ from tracelet.backend import Outcome
 from tracelet.codec import encode, encode_unusual
 from tracelet.errors import RunClosed
 from tracelet.events import (
-    ArtifactLogged,
+    ConsoleLine,
+    DatasetUsed,
     Event,
     Kind,
     MetricsLogged,
+    NoteSet,
     Number,
     ParamsLogged,
     RunFinished,
@@ -75,6 +77,7 @@ class Verbs:
         recorder: Recorder | None = None,
         host: Host | None = None,
         on_close: Callable[[], None] = lambda: None,
+        begin_child: Callable[[str], Verbs] | None = None,
         strict: bool = False,
         lossy: bool = False,
     ) -> None:
@@ -88,6 +91,7 @@ class Verbs:
         self._recorder = recorder
         self._host = host
         self._on_close = on_close
+        self._begin_child = begin_child
         self._strict = strict
         self._closed = False
         self._gone = False
@@ -219,49 +223,65 @@ class Verbs:
             )
         )
 
-    def log_artifact(self, path: str | PathLike[str], name: str | None = None, *, copy: bool = True) -> None:
-        """Keep a file, or all files of a folder, with the run.
-
-        Args:
-            path: of the file or folder.
-            name: what the backend calls it, "/" for folders; None takes the last part of `path`.
-            copy: take a copy before this returns (blocks are shared where the file system can). Without, the file is
-                taken as it is when its turn comes; if it has changed by then, that is counted as degraded.
-
-        A file that can't be read or copied is a counted loss and a warning, not an exception (but with `strict`).
+    def log_console(self, text: str, stream: Literal["stdout", "stderr"] = "stdout") -> None:
+        """Keep what was printed: one line, or several.
 
         Raises:
-            TypeError: an argument has the wrong type.
+            TypeError: an argument has the wrong type, or there is no such stream.
             RunClosed: the run is finished.
-            OSError, ValueError: with `strict`, the file can't be read or copied.
         """
-        if not isinstance(path, str | PathLike):
-            raise TypeError(f"path must be a str or path, found {type(path).__name__}")
-        source = Path(path)
-        target = source.name if name is None else _values.string(name, "name")
+        if stream not in ("stdout", "stderr"):
+            raise TypeError(f"stream must be 'stdout' or 'stderr', found {stream!r}")
+        self._publish(ConsoleLine(_now(), _values.string(text, "text").removesuffix("\n"), stream))
+
+    def set_note(self, text: str) -> None:
+        """Write the run's note, what there is to say of it, in Markdown; it replaces an earlier one.
+
+        Raises:
+            TypeError: `text` is no string.
+            RunClosed: the run is finished.
+        """
+        self._publish(NoteSet(_now(), _values.string(text, "text")))
+
+    def use_dataset(
+        self,
+        data: Any,
+        name: str | None = None,
+        *,
+        source: str | PathLike[str] | None = None,
+        digest: str = "",
+        role: str = "training",
+    ) -> None:
+        """Say that the run reads a dataset. Its data are not kept, only what they are and where they lie.
+
+        Args:
+            data: a URL, or the path of a file or folder; or the data themselves: a pandas or polars frame, or an array
+                or tensor, of which columns, types and shape are recorded.
+            name: what it is called; None takes the last part of the URL or path.
+            source: where `data` come from, if they are given themselves.
+            digest: what identifies their content, for instance a hash or a revision.
+            role: what they are for, for instance "training" or "evaluation".
+
+        Raises:
+            TypeError: an argument has the wrong type, or there is no name.
+            RunClosed: the run is finished.
+        """
+        place = data if isinstance(data, str | PathLike) else source
+        located = "" if place is None else _values.location(place)
+        label = located.rstrip("/").rpartition("/")[2] if name is None else _values.string(name, "name")
+        if not label:
+            raise TypeError("a dataset needs a name, as use_dataset(data, name)")
+        schema, profile = ({}, {}) if isinstance(data, str | PathLike) else _values.described(data)
+        known = _values.string(digest, "digest")
+        self._publish(DatasetUsed(_now(), label, located, known, _values.string(role, "role"), schema, profile))
+
+    def _child(self, name: str) -> Verbs:
+        label = _values.string(name, "name")
         if self._closed:
             raise RunClosed(self.id)
-        recorder = self._recorder
-        if recorder is None or recorder.detached:
-            self._ignore(0, b"")
-            return
-        try:
-            files = list(_files(source, target))
-        except (OSError, ValueError) as error:
-            if self._strict:
-                raise
-            recorder.lose(f"log_artifact: {error}")
-            return
-        for file, label in files:
-            try:
-                stat = file.stat()
-                place = recorder.copy_in(file) if copy else file.absolute()
-            except (OSError, ValueError) as error:
-                if self._strict:
-                    raise
-                recorder.lose(f"log_artifact: {error}")
-                continue
-            self._publish(ArtifactLogged(_now(), label, str(place), stat.st_size, stat.st_mtime_ns, copy), bulk=True)
+        if self._recorder is None or self._recorder.detached or self._begin_child is None:
+            return type(self)(run_id="", name=label, project=self.project, directory=self.directory)
+        return self._begin_child(label)
 
     def status(self) -> RunStatus:
         """The exact account of every backend, see `RunStatus`."""
@@ -371,12 +391,3 @@ class Verbs:
     def begin(self, *, resumed: bool) -> None:
         """Say that this process begins to log; called once, by what makes the run."""
         self._publish(RunStarted(_now(), self.name, self.project, resumed))
-
-
-def _files(source: Path, target: str) -> Iterator[tuple[Path, str]]:
-    if not source.is_dir():
-        yield source, target
-        return
-    for file in sorted(source.rglob("*")):
-        if file.is_file():
-            yield file, f"{target}/{file.relative_to(source).as_posix()}"

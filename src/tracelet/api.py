@@ -82,10 +82,7 @@ def start_logging(
         previous.finish()
     hosts = {"process", "thread"}  # "loop" needs one to run in
     plan = make_plan(backend, exp_name, project, run_id, resume, host or "process", hosts, directory, strict)
-    if plan is None:
-        run = _inert(Run, exp_name, project, _settings.directory(directory))
-    else:
-        run = _begin(Run, plan, _host(plan, None))
+    run = _inert(Run, exp_name, project, _settings.directory(directory)) if plan is None else _begin(Run, plan, None)
     set_process_run(run)
     _state_config(run, config, tags)
     return run
@@ -129,7 +126,7 @@ async def open_run(
         if plan is None:
             run = _inert(AsyncRun, exp_name, project, _settings.directory(directory))
         else:
-            run = _begin(AsyncRun, plan, _host(plan, tasks))
+            run = _begin(AsyncRun, plan, tasks)
         token = context_run().set(run)
         try:
             _state_config(run, config, tags)
@@ -158,8 +155,9 @@ def _host(plan: Plan, tasks: TaskGroup | None) -> Host | None:
     return (ProcessHost if plan.host == "process" else ThreadHost)(plan.directory, plan.targets)
 
 
-def _begin(kind: type[R], plan: Plan, host: Host | None) -> R:
+def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
     """A run with its journal, its keeper and its host at work; an inert one if there can be no journal."""
+    host = _host(plan, tasks)
     keeper = Keeper(host.watch if host is not None else _nothing, plan.backends)
     try:
         recorder = Recorder(plan.directory, keeper.nudge)
@@ -175,7 +173,8 @@ def _begin(kind: type[R], plan: Plan, host: Host | None) -> R:
     def close() -> None:
         keeper.stop()
         exits.remove()
-        tensorboard.uninstall()
+        if plan.parent is None:
+            tensorboard.uninstall()
         if active_run() is run:
             set_process_run(None)
 
@@ -188,12 +187,14 @@ def _begin(kind: type[R], plan: Plan, host: Host | None) -> R:
         recorder=recorder,
         host=host,
         on_close=close,
+        begin_child=lambda name: _begin(kind, plan.child(name), tasks),
         strict=plan.strict,
     )
     run.begin(resumed=plan.resumed)
     keeper.start(recorder)
     exits.install()
-    tensorboard.install()
+    if plan.parent is None:  # what is captured goes on to the parent
+        tensorboard.install()
     if host is not None:
         try:
             host.start()
@@ -229,6 +230,7 @@ def _record(plan: Plan) -> None:
             created=created,
             backends=backends,
             version=version("tracelet"),
+            parent=plan.parent,
         )
     )
     for name, broken in plan.broken.items():

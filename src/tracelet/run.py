@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
+from typing import cast
 
-from tracelet._verbs import Verbs
+from tracelet._media_verbs import MediaVerbs
 from tracelet.backend import Outcome
 from tracelet.errors import InvalidSetting
 
@@ -17,12 +18,26 @@ CLOSE_TIMEOUT = 10.0
 _POLL = 0.01
 
 
-class Run(Verbs):
+class Run(MediaVerbs):
     """A run that is being logged, for synchronous code. Made by `tracelet.start_logging`.
 
     As a context manager it is finished at the end of the block, as failed if that raised. The verbs may be called from
     any thread and from signal handlers.
     """
+
+    def child(self, name: str) -> Run:
+        """Begin a run that is a part of this one: a fold, a trial, a stage of a pipeline.
+
+        It goes to the same backends, which show it under this run where they can, and lives on its own: it must be
+        finished (`with run.child("fold-1") as fold:`), and ends as it does, whatever becomes of this run. It is not the
+        active run; what TensorBoard's writers say goes on to this one.
+
+        Raises:
+            TypeError: `name` is no string.
+            RunClosed: this run is finished.
+            DeliveryFailed, JournalUnavailable: with `strict` only.
+        """
+        return cast(Run, self._child(name))
 
     def flush(self, timeout: float | None = None, *, durable: bool = False) -> bool:
         """Wait until every backend has taken what was said so far.
@@ -75,11 +90,26 @@ class Run(Verbs):
         return result
 
 
-class AsyncRun(Verbs):
+class AsyncRun(MediaVerbs):
     """A run that is being logged, for asynchronous code. Made by `async with tracelet.open_run(…)`.
 
     The verbs are those of `Run`, and as fast: there is nothing to await in them.
     """
+
+    def child(self, name: str) -> AsyncRun:
+        """As `Run.child`: `async with run.child("fold-1") as fold:`, inside of this run's block."""
+        return cast(AsyncRun, self._child(name))
+
+    async def __aenter__(self) -> AsyncRun:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        import anyio
+
+        with anyio.CancelScope(shield=error is not None):
+            await self.finish(outcome_of(error))
 
     async def flush(self, timeout: float | None = None, *, durable: bool = False) -> bool:
         """As `Run.flush`."""

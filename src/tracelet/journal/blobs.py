@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 _CANNOT = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.EBADF}
 
@@ -23,6 +25,35 @@ def copy_in(source: Path, blobs: Path, name: str) -> Path:
             _copy(reader.fileno(), writer.fileno(), source, target)
     except BaseException:
         target.unlink(missing_ok=True)
+        raise
+    return target
+
+
+def write_in(content: bytes | Callable[[IO[bytes]], object], blobs: Path, name: str) -> Path:
+    """Write a file `blobs/name`. Raises OSError, or what the function raises; nothing is left behind."""
+    blobs.mkdir(parents=True, exist_ok=True)
+    target = blobs / name
+    try:
+        with target.open("xb") as file:
+            file.write(content) if isinstance(content, bytes) else content(file)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    return target
+
+
+def copy_tree(source: Path, blobs: Path, name: str) -> Path:
+    """Copy a folder with all of its files to `blobs/name`; links are followed. Raises OSError; nothing is left."""
+    blobs.mkdir(parents=True, exist_ok=True)
+    target = blobs / name
+    try:
+        for folder, _, files in os.walk(source, followlinks=True):
+            place = target / Path(folder).relative_to(source)
+            place.mkdir()
+            for file in files:
+                copy_in(Path(folder, file), place, file)
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
         raise
     return target
 

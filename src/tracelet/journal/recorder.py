@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO
 
 from tracelet.events import Lane
-from tracelet.journal.blobs import copy_in, sync_file
+from tracelet.journal.blobs import copy_in, copy_tree, sync_file, write_in
 from tracelet.journal.directory import RunDirectory, log_key
 from tracelet.journal.process import HEARTBEAT, call_in_forked_children
 from tracelet.journal.reader import Tally
@@ -62,11 +63,28 @@ class Recorder:
         return self._bulk is not None and self._bulk.append(word, payload)
 
     def copy_in(self, source: Path) -> Path:
-        """Copy a file into the run's directory; returns the path relative to that. Raises OSError."""
-        name = f"{self.writer}-{next(self._blob_numbers):06}{source.suffix[:_LONGEST_SUFFIX]}"
-        place = copy_in(source, self.directory.blobs, name)
+        """Copy a file or folder into the run's directory; returns the path relative to that. Raises OSError."""
+        name = self._blob_name(source.suffix)
+        if source.is_dir():
+            place = copy_tree(source, self.directory.blobs, name)
+            self._unsynced += [file for file in place.rglob("*") if file.is_file()]
+        else:
+            place = copy_in(source, self.directory.blobs, name)
         self._unsynced.append(place)
         return place.relative_to(self.directory.path)
+
+    def write_in(self, content: bytes | Callable[[IO[bytes]], object], suffix: str) -> Path:
+        """Write a file into the run's directory; returns the path relative to that.
+
+        Raises:
+            OSError: the disk refuses; or whatever a function as the content raises.
+        """
+        place = write_in(content, self.directory.blobs, self._blob_name(f".{suffix}"))
+        self._unsynced.append(place)
+        return place.relative_to(self.directory.path)
+
+    def _blob_name(self, suffix: str) -> str:
+        return f"{self.writer}-{next(self._blob_numbers):06}{suffix[:_LONGEST_SUFFIX]}"
 
     def lose(self, reason: str) -> None:
         """Count an event that can't be recorded."""

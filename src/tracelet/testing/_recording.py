@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import anyio.to_thread
 import msgspec
 
-from tracelet.backend import Batch, Idempotency, Opened, Outcome, RunInfo, State
+from tracelet.backend import Batch, Idempotency, Opened, Outcome, ParentRun, RunInfo, State
 from tracelet.delivery import Delivery
 from tracelet.events import EVENT_TYPES, Event, RunFinished, RunStarted
 
@@ -100,6 +100,7 @@ def run_info(
     name: str = "conformance",
     project: str = "tracelet",
     save_state: Callable[[State], None] = lambda _: None,
+    parent: ParentRun | None = None,
 ) -> RunInfo:
     """What a plugin's constructor is given, for tests that drive the plugin by hand."""
     return RunInfo(
@@ -110,4 +111,5 @@ def run_info(
         started=time.time(),
         blocking=_in_thread,
         save_state=save_state,
+        parent=parent,
     )

@@ -44,6 +44,7 @@ class Recorded(msgspec.Struct, kw_only=True):
         media: in any order.
         models: of each logged model, its files' contents by their path within it; a model of one file has it under "".
         registered: of each registered model, the aliases of the version that this run made.
+        versions: of each registered model, how many versions it has, where the backend counts them.
         datasets: the names of the datasets used.
         console: what was printed, line by line.
         note: the run's note.
@@ -61,6 +62,7 @@ class Recorded(msgspec.Struct, kw_only=True):
     media: list[Shown] = []
     models: dict[str, dict[str, bytes]] = {}
     registered: dict[str, list[str]] = {}
+    versions: dict[str, int] = {}
     datasets: list[str] = []
     console: list[str] = []
     note: str | None = None

@@ -1,0 +1,241 @@
+"""Of what is shown: one test for each kind, that compares what the backend shows with what was given."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import pytest
+
+from tracelet import _payloads, media
+from tracelet._payloads import Payload
+from tracelet.events import (
+    AudioLogged,
+    Context,
+    CurveLogged,
+    EmbeddingLogged,
+    FigureLogged,
+    GraphLogged,
+    HistogramLogged,
+    ImageLogged,
+    MediaLogged,
+    MeshLogged,
+    MetricsLogged,
+    TableLogged,
+    VideoLogged,
+)
+from tracelet.testing.conformance._drive import TIME, Drive, Suite
+from tracelet.testing.conformance._recorded import Content, Shown
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One thing to show."""
+
+    kind: type[MediaLogged]
+    payload: Callable[[], Payload]
+    fields: dict[str, Any] = {}
+
+    def event(self, folder: Path, name: str, step: int, context: Context = ()) -> MediaLogged:
+        """The event, with its file written as a training process would."""
+        payload = self.payload()
+        path = folder / f"{name.replace('/', '-')}-{step}-{len(context)}.{payload.format}"
+        with path.open("wb") as file:
+            _write(payload, file)
+        fields = {"layout": payload.layout} | self.fields if payload.layout else self.fields
+        size, mtime = path.stat().st_size, path.stat().st_mtime_ns
+        return self.kind(TIME + step, name, str(path), size, mtime, True, step, context, payload.format, **fields)
+
+
+def _write(payload: Payload, file: IO[bytes]) -> None:
+    if isinstance(payload.content, bytes):
+        file.write(payload.content)
+    elif isinstance(payload.content, Path):
+        file.write(payload.content.read_bytes())
+    else:
+        payload.content(file)
+
+
+def _ramp(*shape: int) -> Any:
+    import numpy as np
+
+    return (np.arange(int(np.prod(shape))) * 7 % 256).astype(np.uint8).reshape(shape)
+
+
+def _frames() -> Any:
+    """Four frames of few colours, all different."""
+    import numpy as np
+
+    return np.repeat(np.array([0, 80, 160, 240], np.uint8), 8 * 6 * 3).reshape(4, 8, 6, 3)
+
+
+def _wave() -> Any:
+    import numpy as np
+
+    return np.sin(np.arange(800) / 8).astype(np.float32)
+
+
+_PLOT = {"data": [{"type": "scatter", "x": [1, 2, 3], "y": [4, 5, 6]}], "layout": {"title": {"text": "a plot"}}}
+_ROWS = [[1, 0.5, "a", True, None], [2, -1.5, 'größe, "b"', False, None]]
+_NODES = {"nodes": [{"id": "in", "op": "Input", "label": "x"}, {"id": "out", "op": "Linear"}], "edges": [["in", "out"]]}
+_LABELS, _PREDICTIONS = [0, 1, 1, 0, 1], [0.1, 0.9, 0.4, 0.6, 0.8]
+
+SAMPLES = {
+    "image": Sample(ImageLogged, lambda: _payloads.image(_ramp(5, 4, 3), None)),
+    "tensor image": Sample(ImageLogged, lambda: _payloads.image(_ramp(3, 5, 4) / 255, "CHW")),
+    "grey image": Sample(ImageLogged, lambda: _payloads.image(_ramp(5, 4), None)),
+    "images": Sample(ImageLogged, lambda: _payloads.image(_ramp(2, 5, 4, 3), None), {"captions": ("one", "two")}),
+    "figure": Sample(FigureLogged, lambda: Payload("npy", _payloads.image(_ramp(6, 8, 4), None).content)),
+    "plotly figure": Sample(FigureLogged, lambda: Payload("plotly", msgspec.json.encode(_PLOT))),
+    "histogram": Sample(HistogramLogged, lambda: _payloads.histogram(_ramp(300), None, None), {"bins": 16}),
+    "counted histogram": Sample(HistogramLogged, lambda: _payloads.histogram(None, [1, 0, 5], [0.0, 1.0, 2.0, 3.0])),
+    "audio": Sample(AudioLogged, lambda: _payloads.audio(_wave()), {"sample_rate": 8_000, "caption": "a tone"}),
+    "video": Sample(VideoLogged, lambda: _payloads.video(_frames(), "THWC"), {"fps": 5.0, "caption": "a clip"}),
+    "table": Sample(TableLogged, lambda: _payloads.table(_ROWS, ["id", "score", "name", "ok", "nothing"])),
+    "empty table": Sample(TableLogged, lambda: _payloads.table([], ["id", "score"])),
+    "mesh": Sample(MeshLogged, lambda: _payloads.mesh(_ramp(4, 3) / 4, _ramp(4, 3), [[0, 1, 2], [1, 2, 3]])),
+    "points": Sample(MeshLogged, lambda: _payloads.mesh(_ramp(4, 3) / 4, None, None)),
+    "embedding": Sample(EmbeddingLogged, lambda: _payloads.embedding(_ramp(3, 5) / 4, ["a", "b", "c"])),
+    "graph": Sample(GraphLogged, lambda: _payloads.graph(_NODES)),
+    "line": Sample(CurveLogged, lambda: _payloads.line([1, 2, 4], [0.5, 0.25, 1]), {"x_label": "t", "y_label": "f"}),
+    "pr curve": Sample(
+        CurveLogged, lambda: _payloads.classified(_LABELS, _PREDICTIONS, None), {"curve": "pr", "thresholds": 11}
+    ),
+    "roc curve": Sample(
+        CurveLogged, lambda: _payloads.classified(_LABELS, _PREDICTIONS, None), {"curve": "roc", "thresholds": 11}
+    ),
+}
+
+
+class Media(Suite):
+    """Things to look at and to listen to."""
+
+    @pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
+    async def test_media_arrive(self, drive: Drive, tmp_path: Path, sample: Sample) -> None:
+        """Each is shown once, under its name and at its step, with the content it was given."""
+        self.requires(sample.kind)
+        session = await drive.start()
+        events = [
+            sample.event(tmp_path, "val/sample", 3),
+            sample.event(tmp_path, "val/sample", 7),
+            sample.event(tmp_path, "other", 3),
+        ]
+        degraded = await session.export(*events)
+        self.check_degraded(sample.kind, degraded, len(events))
+        shown = [one for one in (await drive.read()).media if one.kind is sample.kind]
+        for event in events:
+            own = [one for one in shown if event.name in one.name and one.step in (None, event.step)]
+            assert len(own) == 1, f"{event.name} at step {event.step} is shown {len(own)} times: {_brief(shown)}"
+            _check(event, own[0].content)
+        assert len(shown) == len(events), _brief(shown)
+
+    async def test_contexts_keep_media_apart(self, drive: Drive, tmp_path: Path) -> None:
+        """Images of one name and step in different contexts are different images."""
+        self.requires(ImageLogged)
+        session = await drive.start()
+        sample = SAMPLES["image"]
+        contexts: tuple[Context, ...] = ((), (("subset", "val"),), (("rank", 1), ("subset", "val")))
+        await session.export(*(sample.event(tmp_path, "sample", 1, context) for context in contexts))
+        shown = [one for one in (await drive.read()).media if one.kind is ImageLogged]
+        assert len(shown) == len(contexts), _brief(shown)
+
+    async def test_one_name_for_a_metric_and_an_image(self, drive: Drive, tmp_path: Path) -> None:
+        """A name may be a metric's and an image's: both arrive."""
+        self.requires(ImageLogged, MetricsLogged)
+        session = await drive.start()
+        await session.export(
+            MetricsLogged(TIME, {"same": 0.5}, 1),
+            SAMPLES["image"].event(tmp_path, "same", 1),
+            MetricsLogged(TIME, {"same": 0.25}, 2),
+        )
+        found = await drive.read()
+        assert len([one for one in found.media if one.kind is ImageLogged]) == 1
+        values = [(value, step) for name, value, step in found.points if "same" in name]
+        assert sorted(values) == [(0.25, 2), (0.5, 1)]
+
+    async def test_hostile_names_of_media_lose_nothing(self, drive: Drive, tmp_path: Path) -> None:
+        """Images under names that no backend likes are all shown."""
+        self.requires(ImageLogged)
+        session = await drive.start()
+        names = ["../up", "/root", "a//b", ".", "größe/ß", "x" * 1_000, "new\nline", "@#%", "a b"]
+        for number, name in enumerate(names):
+            event = SAMPLES["image"].event(tmp_path, f"file {number}", 1)
+            await session.export(msgspec.structs.replace(event, name=name))
+        shown = [one for one in (await drive.read()).media if one.kind is ImageLogged]
+        assert len(shown) == len(names), _brief(shown)
+
+
+def _brief(shown: list[Shown]) -> list[tuple[str, int | None]]:
+    return [(one.name[:80], one.step) for one in shown]
+
+
+def _check(event: MediaLogged, content: Content) -> None:
+    """Compare what a backend shows with what the event has; nothing is to be compared where it shows only a place."""
+    if content is None:
+        return
+    if isinstance(content, str):
+        assert msgspec.json.decode(content) == msgspec.json.decode(Path(event.path).read_bytes())
+    elif isinstance(content, list):
+        _check_files(event, content)
+    else:
+        _check_struct(_expected(event), content)
+
+
+def _expected(event: MediaLogged) -> msgspec.Struct | None:
+    match event:
+        case HistogramLogged():
+            return media.histogram(event)
+        case TableLogged():
+            return media.table(event)
+        case CurveLogged():
+            return media.curve(event)
+        case MeshLogged():
+            return media.mesh(event)
+        case EmbeddingLogged():
+            return media.embedding(event)
+        case GraphLogged():
+            return media.graph(event)
+    raise AssertionError(f"{type(event).__name__} is shown as files")
+
+
+def _check_struct(expected: msgspec.Struct | None, content: msgspec.Struct) -> None:
+    assert type(content) is type(expected)
+    for field in content.__struct_fields__:
+        given, shown = getattr(expected, field), getattr(content, field)
+        if shown is None or shown in ("", []):
+            continue  # the backend doesn't give it back
+        _check_close(given, shown, field)
+
+
+def _check_close(given: Any, shown: Any, where: str) -> None:
+    if isinstance(given, msgspec.Struct):
+        _check_struct(given, shown)
+    elif isinstance(given, list | tuple):
+        assert len(given) == len(shown), where
+        for at, (one, other) in enumerate(zip(given, shown, strict=True)):
+            _check_close(one, other, f"{where}[{at}]")
+    elif isinstance(given, float) and not isinstance(shown, str):
+        assert shown == pytest.approx(given, rel=1e-5, abs=1e-7), where
+    else:
+        assert shown == given, where
+
+
+def _check_files(event: MediaLogged, files: list[bytes]) -> None:
+    expected = [encoded.data for encoded in media.as_files(event)]
+    assert len(files) == len(expected)
+    for file, given in zip(files, expected, strict=True):
+        if isinstance(event, ImageLogged | FigureLogged | VideoLogged) and given[:1] != b"{":
+            assert _pixels(file) == _pixels(given)
+        else:
+            assert file == given
+
+
+def _pixels(file: bytes) -> list[tuple[str, tuple[int, int], bytes]]:
+    """Every frame of an image file."""
+    from PIL import Image, ImageSequence
+
+    with Image.open(io.BytesIO(file)) as image:
+        frames = [frame.convert("RGBA") for frame in ImageSequence.Iterator(image)]
+    return [(frame.mode, frame.size, frame.tobytes()) for frame in frames]

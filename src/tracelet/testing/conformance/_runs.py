@@ -1,0 +1,166 @@
+"""Of runs: opening, resuming, crashing, belonging to another, ending."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import msgspec
+import pytest
+
+import tracelet
+from tracelet.backend import Idempotency, Outcome, ParentRun, Support
+from tracelet.events import LANES, MetricsLogged, RunStarted
+from tracelet.journal import RunDirectory, holder
+from tracelet.testing.conformance._drive import TIME, Drive, Suite
+
+
+class Runs(Suite):
+    """The life of a run."""
+
+    def test_importing_the_plugin_imports_no_sdk(self) -> None:
+        """The module that holds the backend class can be imported without its SDK."""
+        code = f"import sys, {self.backend.__module__}; print(*sys.modules)"
+        loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert not set(self.sdks) & set(loaded.stdout.split())
+
+    def test_options_are_resolved_once(self, options: msgspec.Struct) -> None:
+        """Options that went to disk and back are the same options."""
+        assert msgspec.convert(msgspec.to_builtins(options), type(options)) == options
+
+    def test_it_declares_what_the_core_needs(self) -> None:
+        """It handles only known event types, says how in a `Support` each if at all, and every option has a default."""
+        handles = self.backend.handles
+        assert set(handles) <= set(LANES)
+        assert not isinstance(handles, dict) or all(isinstance(support, Support) for support in handles.values())
+        assert isinstance(self.backend.idempotency, Idempotency)
+        self.backend.Options()
+
+    async def test_a_second_open_finds_the_run(self, drive: Drive) -> None:
+        """Opening a run again, with its state, goes on with it."""
+        first = await drive.start()
+        await first.export(MetricsLogged(TIME, {"m": 1.0}, 1))
+        second = await drive.start(before=first)
+        await second.export(MetricsLogged(TIME, {"m": 2.0}, 2))
+        found = await drive.read()
+        assert found.runs == 1
+        assert sorted(step for _, _, step in found.points) == [1, 2]
+
+    async def test_a_crash_before_the_state_was_saved_makes_no_second_run(self, drive: Drive) -> None:
+        """Opening a run again without its state finds it by its id."""
+        await drive.start()
+        await drive.start(state=False)
+        assert (await drive.read()).runs == 1
+
+    async def test_a_finished_run_can_go_on(self, drive: Drive) -> None:
+        """A run that was finished is opened again, as by a requeued job, and ends again."""
+        first = await drive.start()
+        await first.export(MetricsLogged(TIME, {"m": 1.0}, 1))
+        await first.backend.finish(Outcome.FAILED, TIME + 10)
+        await first.backend.close()
+        second = await drive.start(before=first)
+        await second.export(MetricsLogged(TIME, {"m": 2.0}, 2))
+        await second.backend.finish(Outcome.COMPLETED, TIME + 60)
+        await second.backend.close()
+        found = await drive.read()
+        assert found.runs == 1
+        assert sorted(step for _, _, step in found.points) == [1, 2]
+        assert found.outcome is Outcome.COMPLETED
+
+    @pytest.mark.parametrize("outcome", list(Outcome))
+    async def test_it_finishes_with_each_outcome(self, drive: Drive, outcome: Outcome) -> None:
+        """The outcome and its time are recorded; finishing again after a crash is fine."""
+        session = await drive.start()
+        await session.backend.finish(outcome, TIME + 60)
+        await session.backend.close()
+        again = await drive.start()
+        await again.backend.finish(outcome, TIME + 60)
+        await again.backend.close()
+        found = await drive.read()
+        assert found.outcome is outcome
+        assert found.ended in (None, TIME + 60)
+        assert found.runs == 1
+
+    async def test_closing_twice_is_fine(self, drive: Drive) -> None:
+        """`close` may come after a failure of `open`, and again."""
+        session = await drive.start()
+        await session.backend.close()
+        await session.backend.close()
+
+    async def test_a_child_is_shown_under_its_parent(self, options: Any, drive: Drive, tmp_path: Path) -> None:
+        """A run with a parent can be found from there, if the backend declares so; in any case it arrives."""
+        parent = Drive(self, options, str(uuid.uuid4()), tmp_path)
+        opened = await parent.start()
+        child = await drive.start(parent=ParentRun(parent.run_id, "parent", opened.state))
+        await child.export(MetricsLogged(TIME, {"m": 1.0}, 1))
+        await child.backend.finish(Outcome.COMPLETED, TIME + 60)
+        await child.backend.close()
+        await parent.close()
+        found = await drive.read()
+        assert ("m", 1.0, 1) in found.points
+        if RunStarted in self.backend.handles:
+            assert found.parent in {parent.run_id, *opened.state.values()}
+
+    async def test_a_parent_that_is_not_there_costs_nothing(self, drive: Drive) -> None:
+        """A run whose parent isn't delivered to this backend arrives."""
+        child = await drive.start(parent=ParentRun(str(uuid.uuid4()), "parent", None))
+        await child.export(MetricsLogged(TIME, {"m": 1.0}, 1))
+        await child.backend.finish(Outcome.COMPLETED, TIME + 60)
+        await child.backend.close()
+        assert ("m", 1.0, 1) in (await drive.read()).points
+
+    async def test_a_killed_delivery_loses_nothing(self, options: Any, tmp_path: Path) -> None:
+        """SIGKILL of the real delivery process, again and again under way: every point arrives; once, if declared."""
+        backend = f"{self.backend.__module__}:{self.backend.__qualname__}"
+        if "<locals>" in backend:
+            pytest.skip("a class in a function can't be named to a delivery process")
+        run_id = await anyio.to_thread.run_sync(_log_and_kill, backend, msgspec.to_builtins(options), tmp_path)
+        points = (await self.read(options, run_id)).points
+        expected = {("m", step / 4, step) for step in range(_POINTS)}
+        assert set(points) == expected
+        if self.backend.idempotency is not Idempotency.APPENDS:
+            assert len(points) == _POINTS
+
+
+_POINTS = 600
+_DEADLINE = 100.0
+
+
+def _log_and_kill(backend: str, options: dict[str, Any], directory: Path) -> str:
+    """A real run, whose delivery process is killed after each third of it; returns the run's id."""
+    given = {backend: {**options, "delivery": {"linger": 0.05, "batch_size": 50}}}
+    run = tracelet.start_logging(given, "killed", "conformance", directory=directory, run_id=str(uuid.uuid4()))
+    try:
+        place = RunDirectory(run.directory)
+        for step in range(_POINTS):
+            run.log_metric("m", step / 4, step)
+            if step in (_POINTS // 3, 2 * _POINTS // 3):
+                _kill_delivery(place, run, backend)
+        assert run.flush(timeout=_DEADLINE), run.status()
+    finally:
+        run.finish(timeout=_DEADLINE)
+    account = run.status().backends[backend]
+    assert account.pending == 0, account
+    assert account.dead_lettered == 0, account
+    return run.id
+
+
+def _kill_delivery(place: RunDirectory, run: tracelet.Run, backend: str) -> None:
+    """Kill the process once it has delivered something."""
+    before = run.status().backends[backend].delivered
+    deadline = time.monotonic() + _DEADLINE
+    while time.monotonic() < deadline:
+        pid = holder(place.cursor(backend))
+        if pid and run.status().backends[backend].delivered > before:
+            os.kill(pid, signal.SIGKILL)
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"nothing was delivered: {run.status()}")
