@@ -41,10 +41,10 @@ LAYERS = {
     "tensorboard": 9,
     "host": 9,
     "api": 10,
-    "testing": 11,
-    "cli": 11,
+    "testing": 12,
+    "cli": 12,
     "__init__": 11,
-    "__main__": 12,
+    "__main__": 13,
 }
 
 FORBIDDEN = ("mlflow", "torch", "tensorboard", "tensorboardX", "numpy", "tracelet_mlflow")

@@ -284,9 +284,8 @@ def _images(values: Array, layout: str) -> list[Image]:
     elif pixels.dtype.kind == "f":
         pixels = np.round(np.nan_to_num(pixels.astype(np.float64)).clip(0, 1) * 255)
     pixels = pixels.clip(0, 255).astype(np.uint8)
-    modes = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
     flat = [one[:, :, 0] if one.shape[2] == 1 else one for one in pixels]
-    return [Image.fromarray(one, modes[pixels.shape[3]]) for one in map(np.ascontiguousarray, flat)]
+    return [Image.fromarray(one) for one in map(np.ascontiguousarray, flat)]
 
 
 def _in_order(values: Array, layout: str, wanted: str) -> Array:

@@ -6,8 +6,10 @@ from typing import Any
 import msgspec
 from tracelet_jsonl import JsonLines, JsonLinesOptions
 
+from tracelet import media
 from tracelet.backend import Outcome
-from tracelet.testing.conformance import BackendConformance, Recorded
+from tracelet.events import LANES, MediaLogged
+from tracelet.testing.conformance import BackendConformance, Recorded, Shown
 
 
 class TestJsonLines(BackendConformance):
@@ -24,7 +26,7 @@ class TestJsonLines(BackendConformance):
             match line["kind"]:
                 case "MetricsLogged":
                     found.points += [
-                        (_shown(line, name), _number(v), line["step"]) for name, v in line["values"].items()
+                        (_in_context(line, name), _number(v), line["step"]) for name, v in line["values"].items()
                     ]
                 case "ParamsLogged":
                     found.params |= {name: str(value) for name, value in line["values"].items()}
@@ -32,14 +34,46 @@ class TestJsonLines(BackendConformance):
                     found.tags |= line["values"]
                 case "TextLogged":
                     found.texts.append(line["text"])
+                case "NoteSet":
+                    found.note = line["text"]
+                case "ConsoleLine":
+                    found.console += line["text"].split("\n")
+                case "DatasetUsed":
+                    found.datasets = sorted({*found.datasets, line["name"]})
                 case "ArtifactLogged":
                     found.artifacts[line["name"]] = Path(line["path"]).read_bytes()
+                case "ModelLogged":
+                    found.models[line["name"]] = _files(Path(line["path"]))
+                case "ModelRegistered":
+                    found.registered[line["name"]] = line["aliases"]
+                case "opened":
+                    found.parent = line["parent"]
                 case "closed":
                     found.outcome, found.ended = Outcome(line["outcome"]), line["time"]
+                case kind if issubclass(_KINDS[kind], MediaLogged):
+                    found.media.append(_shown(line))
         return found
 
 
-def _shown(line: dict[str, Any], name: str) -> str:
+_KINDS = {kind.__name__: kind for kind in LANES}
+
+
+def _shown(line: dict[str, Any]) -> Shown:
+    """The medium of a line, whose file is read as `tracelet.media` does."""
+    kind = _KINDS[line["kind"]]
+    assert issubclass(kind, MediaLogged)
+    event = kind(**{field: line[field] for field in kind.__struct_fields__})
+    return Shown(kind, _in_context(line, line["name"]), line["step"], [file.data for file in media.as_files(event)])
+
+
+def _files(path: Path) -> dict[str, bytes]:
+    """The files of a model, by their path within it."""
+    return {
+        str(file.relative_to(path)).strip("."): file.read_bytes() for file in [path, *path.rglob("*")] if file.is_file()
+    }
+
+
+def _in_context(line: dict[str, Any], name: str) -> str:
     return name if not line["context"] else f"{name} {line['context']}"
 
 

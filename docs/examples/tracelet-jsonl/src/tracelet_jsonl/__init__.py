@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from tracelet.backend import Batch, Idempotency, Opened, Outcome, RunInfo, State
+from tracelet.backend import Batch, Idempotency, Opened, Outcome, RunInfo, State, mapped, native
 from tracelet.delivery import Delivery
-from tracelet.events import ArtifactLogged, MetricsLogged, ParamsLogged, TagsSet, TextLogged
+from tracelet.events import LANES, FileLogged, MetricsLogged, RunFinished, RunStarted
 
 
 class JsonLinesOptions(msgspec.Struct, forbid_unknown_fields=True):
@@ -23,7 +23,11 @@ class JsonLines:
     """One file for all runs; a line is `{"run", "writer", "lane", "sequence", "kind", …the event's fields}`."""
 
     delivery = Delivery(batch_size=1_000, linger=0.2)
-    handles = frozenset({MetricsLogged, ParamsLogged, TagsSet, TextLogged, ArtifactLogged})
+    handles = {
+        kind: mapped("a line with the file's path") if issubclass(kind, FileLogged) else native("a line")
+        for kind in LANES
+        if kind is not RunFinished
+    } | {RunStarted: native("the parent's id in the first line")}
     idempotency = Idempotency.KEYED
     Options = JsonLinesOptions
 
@@ -36,7 +40,8 @@ class JsonLines:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._mend()
         if not any(line["kind"] == "opened" for line in self._lines()):
-            self._write([{"kind": "opened", "name": self._run.name, "project": self._run.project}])
+            parent = None if self._run.parent is None else self._run.parent.id
+            self._write([{"kind": "opened", "name": self._run.name, "project": self._run.project, "parent": parent}])
         for line in self._lines():
             if "sequence" in line:
                 self._last[line["writer"], line["lane"]] = line["sequence"]
@@ -52,7 +57,7 @@ class JsonLines:
         ]
         for index, event in enumerate(batch.events):
             if isinstance(event, MetricsLogged) and not all(map(_finite, event.values.values())):
-                batch.degrade(index, "JSON has no NaN and no infinity: written as text")
+                batch.degrade(index, "a number that JSON has not: written as text")
         self._write(lines)
         self._last[batch.writer, batch.lane] = max(last, batch.sequences[-1])
 
@@ -80,10 +85,13 @@ class JsonLines:
 
 
 def _finite(value: float) -> bool:
-    return abs(value) < float("inf")
+    """Whether JSON has such a number."""
+    return -(2**63) <= value < 2**64 if isinstance(value, int) else abs(value) < float("inf")
 
 
 def _sayable(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _sayable(item) for key, item in value.items()}
-    return str(value) if isinstance(value, float) and not _finite(value) else value
+    if isinstance(value, list | tuple):
+        return [_sayable(item) for item in value]
+    return str(value) if isinstance(value, int | float) and not _finite(value) else value
