@@ -303,8 +303,6 @@ def _guess(shape: tuple[int, ...], wanted: str, *, channels_first: bool) -> str:
             fitting = next((layout for layout in order if fits[layout]), None)
             if fitting is not None:
                 return fitting
-            if prefix == "" and wanted == "HWC":
-                return "NHW"
     raise ValueError(f"the shape {shape} is no image or video: say layout=, for instance {wanted!r}")
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tracelet.cli import demo, status, sync
+from tracelet.cli import backends, demo, status, sync
 
 app = typer.Typer(
     name="tracelet",
@@ -19,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command(epilog=backends.EXIT_CODES)(backends.backends)
 app.command(epilog=demo.EXIT_CODES)(demo.demo)
 app.command(epilog=status.EXIT_CODES)(status.status)
 app.command(epilog=sync.EXIT_CODES)(sync.sync)
