@@ -14,7 +14,7 @@ import pytest
 
 import tracelet
 from tracelet import AsyncRun, BackendStatus, Batch, Delivery, Outcome, State
-from tracelet.errors import Denied, Rejected, Transient
+from tracelet.errors import Denied, Rejected, Transient, Undelivered
 from tracelet.events import MetricsLogged, TextLogged
 from tracelet.journal import Cursor
 from tracelet.testing import RecordingBackend
@@ -548,3 +548,22 @@ async def test_the_active_run_is_the_blocks(tmp_path: Path) -> None:
     async with open_run(tmp_path, RecordingBackend()) as run:
         assert tracelet.active_run() is run
     assert tracelet.active_run() is None
+
+
+async def test_what_an_sdk_took_and_lost_is_no_longer_delivered(tmp_path: Path) -> None:
+    """`finish` may say how many events did not arrive after all: the account stays exact, and the run is closed."""
+
+    async def finish(_: Outcome) -> None:
+        raise Undelivered(
+            "the uploader died; recover with: their-tool sync", {("0000", "stream"): 30, ("0000", "bulk"): 5}
+        )
+
+    backend = RecordingBackend(on_finish=finish)
+    async with open_run(tmp_path, backend) as run:
+        for step in range(100):
+            run.log_metric("m", 1.0, step)
+    status = account(run)
+    assert (status.delivered, status.dropped, status.pending) == (72, {"undelivered": 30}, 0)
+    assert status.last_error is not None
+    assert "their-tool sync" in status.last_error
+    assert status.outcome == "completed"

@@ -1,0 +1,155 @@
+"""Child runs: what they share with their parent, and what they don't."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import tracelet
+from tracelet import Run
+from tracelet.errors import RunClosed
+from tracelet.journal import RunDirectory
+from tracelet.testing import RecordingBackend
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Iterator[Run]:
+    backend = {"jsonl": {"path": str(tmp_path / "events.jsonl"), "delivery": {"linger": 0.02}}}
+    run = tracelet.start_logging(backend, "parent", "tests", directory=tmp_path, host="thread")
+    yield run
+    tracelet.stop_logging()
+
+
+def lines(tmp_path: Path, run: Run | tracelet.AsyncRun) -> list[dict[str, Any]]:
+    decoded = map(msgspec.json.decode, (tmp_path / "events.jsonl").read_bytes().splitlines())
+    return [line for line in decoded if line["run"] == run.id]
+
+
+def test_a_child_is_a_run_of_its_own(parent: Run, tmp_path: Path) -> None:
+    """It has its own id, events, account and end, goes to the same backends, and knows its parent."""
+    with parent.child("fold-1") as child:
+        assert child.id > parent.id
+        assert (child.name, child.project) == ("fold-1", "tests")
+        child.log_metric("m", 1.0, 1)
+    parent.log_metric("m", 2.0, 2)
+    parent.finish(timeout=60)
+    own, parents = lines(tmp_path, child), lines(tmp_path, parent)
+    assert [line["parent"] for line in (own[0], parents[0])] == [parent.id, None]
+    assert [line["values"] for line in own if line["kind"] == "MetricsLogged"] == [{"m": 1.0}]
+    assert [line["values"] for line in parents if line["kind"] == "MetricsLogged"] == [{"m": 2.0}]
+    assert own[-1]["outcome"] == "completed"
+    assert RunDirectory(child.directory).read_record().parent == parent.id
+    assert child.status().backends["jsonl"].pending == 0
+
+
+def test_a_child_fails_alone(parent: Run, tmp_path: Path) -> None:
+    """An exception in its block makes it a failed run, and its parent none."""
+    with pytest.raises(ZeroDivisionError), parent.child("fold") as child:
+        raise ZeroDivisionError
+    parent.finish(timeout=60)
+    assert lines(tmp_path, child)[-1]["outcome"] == "failed"
+    assert lines(tmp_path, parent)[-1]["outcome"] == "completed"
+
+
+def test_children_may_have_children_and_live_side_by_side(parent: Run, tmp_path: Path) -> None:
+    """Any number at a time, to any depth."""
+    with parent.child("a") as first, parent.child("b") as second, second.child("c") as third:
+        for run in (first, second, third):
+            run.log_metric("m", 1.0, 1)
+    parents = [lines(tmp_path, run)[0]["parent"] for run in (first, second, third)]
+    assert parents == [parent.id, parent.id, second.id]
+
+
+def test_the_parent_stays_the_active_run(parent: Run) -> None:
+    """What is captured goes on to the parent, also after the child's end."""
+    with parent.child("a"):
+        assert tracelet.active_run() is parent
+    assert tracelet.active_run() is parent
+    writer = tracelet.tensorboard.SummaryWriter()
+    before = parent.status().emitted
+    writer.add_scalar("x", 1.0, 1)
+    assert parent.status().emitted == before + 1
+
+
+def test_a_finished_run_has_no_more_children(parent: Run) -> None:
+    """It says so; and a name that is none is misuse."""
+    with pytest.raises(TypeError, match="name must be a str"):
+        parent.child(3)  # type: ignore[arg-type]
+    parent.finish(timeout=60)
+    with pytest.raises(RunClosed):
+        parent.child("late")
+
+
+def test_a_child_waits_for_its_parent_in_the_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that is delivered first is not opened before its parent is: nothing is lost, and nothing is an orphan."""
+    from tracelet.host.sync import Backlog
+
+    monkeypatch.setenv("TRACELET_MODE", "offline")
+    backend = {"jsonl": {"path": str(tmp_path / "events.jsonl")}}
+    parent = tracelet.start_logging(backend, "parent", directory=tmp_path)
+    with parent.child("child") as child:
+        child.log_metric("m", 1.0, 1)
+    parent.finish()
+
+    def deliver(run: Run) -> Backlog:
+        import anyio
+
+        place = RunDirectory(run.directory)
+        backlog = Backlog(place, place.read_record(), "jsonl")
+        anyio.run(lambda: backlog.deliver(30.0, retry=False))
+        return backlog
+
+    early = deliver(child)
+    assert not early.complete
+    assert f"the parent run {parent.id} is not there yet" in str(early.problem)
+    assert not (tmp_path / "events.jsonl").exists()
+    assert deliver(parent).complete
+    assert deliver(child).complete
+    assert lines(tmp_path, child)[0]["parent"] == parent.id
+
+
+def test_a_child_whose_parent_is_gone_is_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the parent's directory was deleted there is nothing to wait for."""
+    import shutil
+
+    monkeypatch.setenv("TRACELET_MODE", "offline")
+    parent = tracelet.start_logging(None, "parent", directory=tmp_path)
+    with parent.child("child") as child:
+        child.log_metric("m", 1.0, 1)
+    parent.finish()
+    shutil.rmtree(parent.directory)
+    from typer.testing import CliRunner
+
+    from tracelet.cli._app import app
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TRACELET_MODE")
+    result = CliRunner().invoke(app, ["sync", str(child.directory), "--backend", "jsonl"])
+    assert result.exit_code == 0, result.output
+    assert lines(tmp_path, child)[0]["parent"] == parent.id
+
+
+@pytest.mark.anyio
+async def test_children_of_an_async_run(tmp_path: Path) -> None:
+    """`async with run.child(…)` is delivered from the same event loop, and fails as its block does."""
+    backend = {"jsonl": {"path": str(tmp_path / "events.jsonl"), "delivery": {"linger": 0.02}}}
+    async with tracelet.open_run(backend, "parent", directory=tmp_path) as parent:
+        async with parent.child("good") as good:
+            good.log_metric("m", 1.0, 1)
+        with pytest.raises(ValueError, match="bad"):
+            async with parent.child("bad") as bad:
+                raise ValueError("bad")
+    assert [line["kind"] for line in lines(tmp_path, good)] == ["opened", "MetricsLogged", "closed"]
+    assert lines(tmp_path, bad)[-1]["outcome"] == "failed"
+
+
+@pytest.mark.anyio
+async def test_a_backend_object_serves_one_run(tmp_path: Path) -> None:
+    """It can't be shared with a child, and that is said."""
+    async with tracelet.open_run(RecordingBackend(), directory=tmp_path) as run:
+        with pytest.raises(TypeError, match="serves one run"):
+            run.child("child")
