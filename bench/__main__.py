@@ -3,7 +3,9 @@
 emit      what log_metric costs the caller
 capture   what capturing a SummaryWriter's add_scalar adds to it
 training  by how much a training is slowed down
-delivery  points per second into MLflow
+delivery  points per second into each backend
+isolation whether a healthy backend suffers from bad ones
+lag       how old scalars are when they arrive, while files are uploaded
 replay    how fast a journal is replayed
 startup   what import tracelet and start_logging cost
 memory    what a backlog costs the training process
@@ -21,7 +23,7 @@ import typer
 
 from bench._harness import ROOT
 
-NAMES = ("emit", "capture", "training", "delivery", "replay", "startup", "memory", "rare")
+NAMES = ("emit", "capture", "training", "delivery", "isolation", "lag", "replay", "startup", "memory", "rare")
 
 
 def run(

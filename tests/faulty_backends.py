@@ -11,7 +11,7 @@ import anyio
 import msgspec
 
 from tracelet import Batch, Delivery, Idempotency, Opened, Outcome, RunInfo, Secret, State
-from tracelet.errors import Transient
+from tracelet.errors import Denied, Transient
 from tracelet.events import Event, MetricsLogged
 
 
@@ -55,6 +55,11 @@ class Unopenable(Base):
         raise ValueError("never opens")
 
 
+class Locked(Base):
+    async def open(self, state: State | None) -> Opened:
+        raise Denied("its key is gone")
+
+
 class Unfinishable(Base):
     async def finish(self, outcome: Outcome, time: float) -> None:
         raise ValueError("never finishes")
@@ -91,6 +96,13 @@ class Down(Base):
     async def export(self, batch: Batch) -> None:
         if not self.healed:
             raise Transient("the server is down")
+
+
+class Slow(Base):
+    delivery = Delivery(linger=0.02, timeout=30.0, batch_size=100)
+
+    async def export(self, batch: Batch) -> None:
+        await anyio.sleep(1.0)
 
 
 class Leaky(Base):

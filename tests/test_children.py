@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from typer.testing import CliRunner
 
 import tracelet
 from tracelet import Run
+from tracelet.cli._app import app
 from tracelet.errors import RunClosed
 from tracelet.journal import RunDirectory
 from tracelet.testing import RecordingBackend
@@ -114,8 +119,6 @@ def test_a_child_waits_for_its_parent_in_the_backend(tmp_path: Path, monkeypatch
 
 def test_a_child_whose_parent_is_gone_is_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the parent's directory was deleted there is nothing to wait for."""
-    import shutil
-
     monkeypatch.setenv("TRACELET_MODE", "offline")
     parent = tracelet.start_logging(None, "parent", directory=tmp_path)
     with parent.child("child") as child:
@@ -145,6 +148,80 @@ async def test_children_of_an_async_run(tmp_path: Path) -> None:
                 raise ValueError("bad")
     assert [line["kind"] for line in lines(tmp_path, good)] == ["opened", "MetricsLogged", "closed"]
     assert lines(tmp_path, bad)[-1]["outcome"] == "failed"
+
+
+@pytest.mark.anyio
+async def test_an_async_run_ends_its_open_children(tmp_path: Path) -> None:
+    """A child that nobody finished ends with the block, and as it does; the block's exception gets out."""
+    backend = {"jsonl": {"path": str(tmp_path / "events.jsonl"), "delivery": {"linger": 0.02}}}
+    with pytest.raises(KeyError, match="from the block"):  # noqa: PT012
+        async with tracelet.open_run(backend, "parent", directory=tmp_path) as parent:
+            child = parent.child("child")
+            grandchild = child.child("grandchild")
+            grandchild.log_metric("m", 1.0, 1)
+            raise KeyError("from the block")
+    for run in (grandchild, child, parent):
+        assert lines(tmp_path, run)[-1]["outcome"] == "failed"
+        assert run.status().pending == {}
+
+
+def test_a_child_that_goes_on_is_still_its_parents(tmp_path: Path) -> None:
+    """Resuming a child under its id keeps its parent."""
+    parent = tracelet.start_logging(None, "parent", directory=tmp_path)
+    child = parent.child("child")
+    child.finish()
+    parent.finish()
+    tracelet.start_logging(None, "child", directory=tmp_path, run_id=child.id, resume="must").finish()
+    assert RunDirectory(child.directory).read_record().parent == parent.id
+
+
+def test_a_child_does_not_wait_for_a_parent_that_is_stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the parent is paused, because somebody has to act, the child is too, and its end takes no time."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    marks = {"mark": str(tmp_path / "mark")}
+    parent = tracelet.start_logging({"faulty_backends:Locked": marks}, "parent", directory=tmp_path, host="thread")
+    assert not parent.flush(timeout=30)
+    child = parent.child("child")
+    began = time.monotonic()
+    assert not child.flush(timeout=30)
+    child.finish(timeout=30)
+    parent.finish(timeout=30)
+    assert time.monotonic() - began < 20
+    status = child.status().backends["faulty_backends:Locked"]
+    assert (status.state, status.delivered) == ("paused", 0)
+    assert "its key is gone" in str(status.last_error)
+
+
+def test_sync_delivers_parents_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the ids sort like, one `tracelet sync` is enough, and no attempt fails."""
+    monkeypatch.setenv("TRACELET_MODE", "offline")
+    monkeypatch.chdir(tmp_path)
+    backend = {"jsonl": {"path": str(tmp_path / "events.jsonl")}}
+    parent = tracelet.start_logging(backend, "parent", run_id="zzz", directory=tmp_path / "store")
+    with parent.child("child") as child:
+        child.log_metric("m", 1.0, 1)
+    parent.finish()
+    monkeypatch.delenv("TRACELET_MODE")
+    result = CliRunner().invoke(app, ["sync", "--directory", str(tmp_path / "store")])
+    assert result.exit_code == 0, result.output
+    assert lines(tmp_path, child)[0]["parent"] == "zzz"
+    assert child.status().backends["jsonl"].retries == 0
+
+
+def test_children_that_overlap_leave_sys_exit_as_it_was(tmp_path: Path) -> None:
+    """However many begin and end in whatever order, it is wrapped once, and put back."""
+    original = sys.exit
+    parent = tracelet.start_logging(None, "parent", directory=tmp_path)
+    before = parent.child("first")
+    wrapped = sys.exit
+    for number in range(30):
+        after = parent.child(str(number))
+        before.finish()
+        before = after
+        assert sys.exit == wrapped
+    before.finish()
+    parent.finish()
+    assert sys.exit is original
 
 
 @pytest.mark.anyio

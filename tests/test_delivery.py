@@ -293,7 +293,34 @@ tracelet.stop_logging(timeout=2)
         assert (bad.pending, bad.outcome) == (0, "completed")
     else:
         assert bad.pending > 0
-        assert f"faulty_backends:{name}: {bad.pending:,} events pending" in err
+        assert f"faulty_backends:{name}: {bad.pending:,} event{'' if bad.pending == 1 else 's'} pending" in err
+
+
+def test_several_bad_backends_at_once_change_nothing_for_the_healthy_one(tmp_path: Path, train: Train) -> None:
+    """Beside one that is down, one that is slow, one that crashes and one that hangs, a backend gets everything."""
+    names = ["Down", "Slow", "Exiting", "CallHanging"]
+    body = (
+        START
+        + """
+for i in range(20_000): run.log_metric('m', 1.0, i)
+deadline = time.monotonic() + 60
+while run.status().backends['jsonl'].delivered < 20_001:
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+assert not run.flush(timeout=0.1)
+tracelet.stop_logging(timeout=2)
+"""
+    )
+    script = train(body, backends=" ".join(["jsonl", *(f"faulty_backends:{name}" for name in names)]))
+    code, _, err = script.finish()
+    assert code == 0, err
+    assert script.steps() == list(range(20_000))
+    assert script.closed() == ["completed"]
+    status = script.status()
+    check_account(status)
+    assert status.backends["jsonl"].retries == 0
+    for name in names:
+        assert status.backends[f"faulty_backends:{name}"].pending > 0
 
 
 @pytest.mark.parametrize("name", ["Exiting", "CallHanging"])

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 
 import tracelet
+from tracelet._discovery import OFFICIAL, installed
+from tracelet.cli.backends import as_markdown, supported
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -119,6 +121,14 @@ def test_every_install_names_the_plugins_folders() -> None:
         for line in re.findall(r"pip.* install (.*)", path.read_text()):
             for word in re.findall(r"[^\s'\"`]+", line.partition("&&")[0].partition("#")[0]):
                 assert not word.startswith("tracelet"), f"{path.name}: {line}"
+
+
+def test_the_matrix_is_what_the_plugins_declare() -> None:
+    """The table in docs/backends.md has what `handles` of each official plugin says, word for word."""
+    classes = {name: installed()[name].load() for name in OFFICIAL}
+    table = "\n".join(as_markdown({name: supported(backend) for name, backend in classes.items()}))
+    text = (ROOT / "docs" / "backends.md").read_text()
+    assert table in text.partition("<!-- matrix -->")[2].partition("<!-- end of matrix -->")[0]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from tracelet import Run, media
 from tracelet.codec import decode
 from tracelet.errors import InvalidSetting, RunClosed
 from tracelet.events import (
+    ArtifactLogged,
     AudioLogged,
     ConsoleLine,
     CurveLogged,
@@ -251,6 +253,106 @@ def test_any_array_is_an_image_or_a_value_error(run: Run, array: np.ndarray[Any,
     assert sum(picture.size for picture in pictures) == array.size
 
 
+class Broken:
+    """An object of somebody's that raises whatever is asked of it."""
+
+    def __init__(self, **attributes: object) -> None:
+        self.__dict__.update(attributes)
+
+    def savefig(self) -> None: ...
+
+    def set_canvas(self, canvas: object) -> None:
+        raise KeyError("no canvas")
+
+    def detach(self) -> None:
+        raise RuntimeError("the device is lost")
+
+    cpu = detach
+
+    @property
+    def canvas(self) -> None:
+        raise KeyError("no canvas")
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+def test_what_other_peoples_objects_raise_does_not_reach_the_training(lenient: Run) -> None:
+    """A tensor on a lost device, a figure that can't be drawn: a counted loss; an object without text has another."""
+    lenient.log_image("i", Broken())
+    lenient.log_figure("f", Broken())
+    lenient.log_histogram("h", Broken())
+    assert lenient.status().lost == 3
+    lenient.log_table("t", [[Broken()]], columns=[Broken()])
+    (event,) = events(lenient)
+    assert isinstance(event, TableLogged)
+    assert "whose text can't be had" in media.table(event).rows[0][0]
+
+
+def test_lists_are_arrays_and_sequences_are_images(run: Run) -> None:
+    """A nested list is one image, however deep."""
+    run.log_image("i", RGB.tolist())
+    event = only(run, ImageLogged)
+    assert event.layout == "HWC"
+    assert np.array_equal(opened(*media.pictures(event)), RGB)
+
+
+def test_deep_pil_images_keep_their_shades(run: Run) -> None:
+    """16 bits a pixel are scaled down to 8; a mode without a range is refused."""
+    deep = Image.fromarray((np.arange(20) * 3_000).astype(np.uint16).reshape(4, 5))
+    run.log_image("i", deep)
+    shown = opened(*media.pictures(only(run, ImageLogged)))
+    assert np.array_equal(shown, np.round(np.asarray(deep) / 65_535 * 255).astype(np.uint8))
+    with pytest.raises(ValueError, match="mode F"):
+        run.log_image("i", Image.new("F", (2, 2)))
+
+
+def test_what_is_masked_is_not_shown(run: Run) -> None:
+    """The values behind a mask are in no bin."""
+    run.log_histogram("h", np.ma.array([1.0, 2.0, 999.0], mask=[False, False, True]), bins=2)
+    assert media.histogram(only(run, HistogramLogged)) == media.Histogram([1, 1], [1.0, 1.5, 2.0])
+
+
+def test_an_open_file_is_no_image_and_stays_open(run: Run, tmp_path: Path) -> None:
+    """It can be detached like a tensor, and must not be."""
+    path = tmp_path / "a.png"
+    Image.fromarray(RGB).save(path)
+    with path.open("rb") as file:
+        with pytest.raises(TypeError, match="must be"):
+            run.log_image("i", file)
+        assert file.read(4) == b"\x89PNG"
+
+
+def test_arguments_without_sense_are_refused_at_the_call(run: Run, tmp_path: Path) -> None:
+    """What could only fail at delivery is said where it can be mended."""
+    with pytest.raises(TypeError, match="bins must be at least 1"):
+        run.log_histogram("h", [1.0], bins=0)
+    with pytest.raises(TypeError, match="sample_rate must be at least 1"):
+        run.log_audio("a", np.zeros(3), sample_rate=0)
+    with pytest.raises(TypeError, match="thresholds must be at least 1"):
+        run.log_pr_curve("c", [0, 1], [0.1, 0.9], thresholds=0)
+    with pytest.raises(TypeError, match="fps must be"):
+        run.log_video("v", np.zeros((3, 2, 2)), fps=math.inf)
+    with pytest.raises(TypeError, match="layout must be a str"):
+        run.log_image("i", RGB, layout=5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="layout 'THW'"):
+        run.log_image("i", RGB[0], layout="THW")
+    with pytest.raises(ValueError, match="further apart"):
+        run.log_histogram("h", [-1.7e308, 1.7e308])
+    with pytest.raises(ValueError, match="0 or 1"):
+        run.log_roc_curve("c", [-1, 1], [0.1, 0.9])
+    with pytest.raises(ValueError, match=r"load .* with NumPy"):
+        run.log_image("i", tmp_path / "a.npy")
+    with pytest.raises(ValueError, match="is a folder"):
+        run.log_image("i", tmp_path)
+    (tmp_path / "other.json").write_text("[1]")
+    with pytest.raises(ValueError, match='"nodes" and "edges"'):
+        run.log_graph("g", tmp_path / "other.json")
+    assert events(run) == []
+
+
 # Figures.
 
 
@@ -345,6 +447,14 @@ def test_a_roc_curve_goes_from_none_to_all(run: Run) -> None:
     assert (single.x, single.y) == ([0.0, 0.0, 0.0], [0.0, 0.5, 1.0])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.bool_, np.int64, np.float32])
+def test_predictions_of_every_type(run: Run, dtype: Any) -> None:
+    """Certain predictions, as numbers of any type, make the same curve."""
+    run.log_roc_curve("c", np.array([0, 1, 0, 1]), np.array([0, 1, 0, 1]).astype(dtype), thresholds=3)
+    curve = media.curve(only(run, CurveLogged))
+    assert (curve.x, curve.y) == ([0.0, 0.0, 1.0], [1.0, 1.0, 1.0])
+
+
 def test_a_line_has_its_points_and_labels(run: Run) -> None:
     """Points come back as they were; two lengths are refused."""
     run.log_curve("c", [1, 2, 4], [0.5, math.nan, 1], x_label="t", y_label="f")
@@ -376,9 +486,10 @@ def test_samples_become_a_wave_file(run: Run, samples: Any, channels: int) -> No
     assert np.allclose(frames, scaled if scaled.dtype == np.int16 else scaled * 32_767, atol=1)
 
 
-def test_sound_that_clips_is_clipped(run: Run) -> None:
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_sound_that_clips_is_clipped(run: Run, dtype: Any) -> None:
     """Samples beyond -1 and 1 are the loudest there is, not wrapped round."""
-    run.log_audio("a", np.array([2.0, -2.0]))
+    run.log_audio("a", np.array([2.0, -2.0], dtype))
     with wave.open(io.BytesIO(media.sound(only(run, AudioLogged)).data)) as file:
         assert np.frombuffer(file.readframes(2), "<i2").tolist() == [32_767, -32_767]
 
@@ -401,6 +512,17 @@ def test_frames_become_an_animation(run: Run, layout: str) -> None:
         shown = [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(gif)]
         assert gif.info["duration"] == 200
     assert [int(frame[0, 0]) for frame in shown] == [0, 80, 160, 240]
+
+
+@pytest.mark.parametrize("fps", [0.5, 4, 24, 30, 50, 60, 120])
+def test_an_animation_lasts_as_long_as_it_should(run: Run, fps: float) -> None:
+    """GIF's clock is coarse: frames are shown longer or shorter, or left out, but the whole takes its time."""
+    frames = np.repeat((np.arange(60) * 4).astype(np.uint8), 4).reshape(60, 2, 2)
+    run.log_video("v", frames, fps=fps)
+    with Image.open(io.BytesIO(media.video(only(run, VideoLogged)).data)) as gif:
+        durations = [frame.info["duration"] for frame in ImageSequence.Iterator(gif)]
+    assert sum(durations) == pytest.approx(60 / fps * 1000, abs=20)
+    assert min(durations) >= 20
 
 
 # Tables, meshes, embeddings, graphs.
@@ -436,6 +558,25 @@ def test_cells_that_are_no_scalars_become_text(run: Run) -> None:
     """NumPy's scalars are numbers, times and objects are text, and huge integers keep their digits."""
     run.log_table("t", {"a": [np.float32(0.5), np.int64(3)], "b": [pd.Timestamp("2026-01-02"), 2**70]})
     assert media.table(only(run, TableLogged)).rows == [[0.5, "2026-01-02 00:00:00"], [3, str(2**70)]]
+
+
+def test_text_that_utf8_cannot_hold_is_written_out(run: Run) -> None:
+    """A lone surrogate in a cell, a column or a label costs nothing else."""
+    run.log_table("t", [["a\ud800", 1]], columns=["x\udfff", "y"])
+    run.log_embedding("e", [[1.0]], labels=["a\ud800\0"])
+    table, embedding = events(run)
+    assert isinstance(table, TableLogged)
+    assert isinstance(embedding, EmbeddingLogged)
+    assert media.table(table) == media.Table(["x\\udfff", "y"], [["a\\ud800", 1]])
+    assert media.embedding(embedding).labels == ["a\\ud800\0"]
+
+
+def test_rows_may_come_from_anywhere(run: Run) -> None:
+    """Generators, of generators too, and NumPy's times."""
+    run.log_table("t", (iter([number, np.datetime64("2026-01-02", "ns")]) for number in range(2)))
+    table = media.table(only(run, TableLogged))
+    assert table.columns == ["0", "1"]
+    assert table.rows[1] == [1, "2026-01-02T00:00:00.000000000"]
 
 
 def test_a_table_that_makes_no_sense_is_refused(run: Run) -> None:
@@ -557,6 +698,82 @@ def test_the_latest_model_is_registered(run: Run, tmp_path: Path) -> None:
         "the best",
     )
     assert (second.model, second.aliases) == ("other", ("a", "b"))
+
+
+def test_a_model_that_could_not_be_kept_is_not_replaced_by_another(lenient: Run, tmp_path: Path) -> None:
+    """Registering the latest model, when that was a loss, is a loss too, and never takes the one before it."""
+    (tmp_path / "a.pt").write_bytes(b"a")
+    lenient.log_model(tmp_path / "a.pt")
+    lenient.log_model(tmp_path / "missing.pt")
+    lenient.register_model("classifier", alias="champion")
+    assert [type(event) for event in events(lenient)] == [ModelLogged]
+    assert lenient.status().lost == 2
+
+
+def test_a_folder_with_tracelets_own_files_is_taken_without_them(run: Run, tmp_path: Path) -> None:
+    """The folder that the runs are in, and links that lead back to where they are, are followed to no place twice."""
+    (tmp_path / "weights.bin").write_bytes(b"weights")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "again").symlink_to(tmp_path)
+    (tmp_path / "nowhere").symlink_to(tmp_path / "missing")
+    os.mkfifo(tmp_path / "pipe")
+    run.log_model(tmp_path, "model")
+    run.log_artifact(tmp_path, "files")
+    model, artifact = events(run)
+    assert isinstance(model, ModelLogged)
+    assert isinstance(artifact, FileLogged)
+    assert [path.name for path in sorted(Path(model.path).rglob("*")) if path.is_file()] == ["weights.bin"]
+    assert artifact.name == "files/weights.bin"
+
+
+def test_what_is_no_file_is_a_loss_and_not_waited_for(lenient: Run, tmp_path: Path) -> None:
+    """A pipe, a device, an empty folder."""
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "empty").mkdir()
+    lenient.log_artifact(tmp_path / "pipe.png")
+    lenient.log_image("i", tmp_path / "pipe.png")
+    lenient.log_artifact("/dev/zero")
+    lenient.log_artifact(tmp_path / "empty")
+    assert lenient.status().lost == 4
+    assert events(lenient) == []
+
+
+def test_a_folder_that_can_not_be_read_whole_is_a_loss(
+    lenient: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a model is none: a subfolder without permission is not left out silently."""
+    (tmp_path / "model" / "weights").mkdir(parents=True)
+    (tmp_path / "model" / "config.json").write_bytes(b"{}")
+    scan = os.scandir
+
+    def refuse(path: Any = ".") -> Any:
+        if str(path).endswith("weights"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    lenient.log_model(tmp_path / "model")
+    lenient.log_artifact(tmp_path / "model")
+    assert lenient.status().lost == 2
+    assert events(lenient) == []
+
+
+def test_names_of_files_that_are_no_utf8(run: Run, tmp_path: Path) -> None:
+    """A copy is found again; without a copy there is no way to say which file it is."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/m.\xff\xfe"))
+    path.write_bytes(b"content")
+    run.log_artifact(path)
+    event = only(run, ArtifactLogged)
+    assert Path(event.path).read_bytes() == b"content"
+    with pytest.raises(ValueError, match="copy=True"):
+        run.log_artifact(path, copy=False)
+
+
+def test_credentials_in_a_datasets_url_are_not_kept(run: Run) -> None:
+    """Neither in its place nor in its name."""
+    run.use_dataset("https://user:password@host/data/x.csv?token=1")
+    (event,) = (event for event in events(run, Lane.STREAM) if isinstance(event, DatasetUsed))
+    assert (event.name, event.source) == ("x.csv", "https://host/data/x.csv?token=1")
 
 
 def test_a_dataset_is_described_not_kept(run: Run, tmp_path: Path) -> None:

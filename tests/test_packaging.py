@@ -98,9 +98,8 @@ def test_plugins_agree_with_the_core_on_versions(build: Build) -> None:
     major, minor, _ = version.split(".")
     for project in PROJECTS[1:]:
         assert declared(project)["version"] == version
-        assert f"tracelet<{major}.{int(minor) + 1},>={version}" in metadata(build(project, "wheel")).get_all(
-            "Requires-Dist", []
-        )
+        needed = metadata(build(project, "wheel")).get_all("Requires-Dist", [])
+        assert f"tracelet[media]<{major}.{int(minor) + 1},>={version}" in needed
 
 
 def test_extras_name_distributions_of_this_project() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import time
 from collections.abc import Awaitable, Callable
@@ -79,8 +80,13 @@ async def test_a_batch_is_bounded_in_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [lambda: Transient("busy"), lambda: ConnectionRefusedError("refused"), lambda: TimeoutError("late")],
-    ids=["Transient", "ConnectionError", "TimeoutError"],
+    [
+        lambda: Transient("busy"),
+        lambda: ConnectionRefusedError("refused"),
+        lambda: TimeoutError("late"),
+        lambda: OSError(errno.EHOSTUNREACH, "No route to host"),
+    ],
+    ids=["Transient", "ConnectionError", "TimeoutError", "unreachable"],
 )
 async def test_what_may_pass_is_tried_again(tmp_path: Path, error: Raising, fast_retries: None) -> None:
     """A transient fault is retried until it is over, counted, and nothing is lost or out of order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import Any
 
 from tracelet import _values
 from tracelet._verbs import Verbs, _now
-from tracelet.errors import InvalidSetting, RunClosed
+from tracelet.errors import InvalidSetting, RunClosed, TraceletError
 from tracelet.events import ArtifactLogged, ModelLogged, ModelRegistered
-from tracelet.journal import Recorder
+from tracelet.journal import Recorder, files_in, measured
 
 
 class FileVerbs(Verbs):
@@ -39,11 +40,14 @@ class FileVerbs(Verbs):
 
         def keep(recorder: Recorder, file: Path, label: str) -> None:
             stat = file.stat()
-            place = recorder.copy_in(file) if copy else file.absolute()
+            place = recorder.copy_in(file) if copy else _absolute(file)
             self._publish(ArtifactLogged(_now(), label, str(place), stat.st_size, stat.st_mtime_ns, copy), bulk=True)
 
         def keep_all(recorder: Recorder) -> None:
-            for file, label in _files(source, target):
+            files = list(self._files(source, target))
+            if not files:
+                raise ValueError(f"the folder {source} has no files")
+            for file, label in files:
                 self._record("log_artifact", lambda recorder: keep(recorder, file, label))  # noqa: B023 - called at once
 
         self._record("log_artifact", keep_all)
@@ -75,16 +79,16 @@ class FileVerbs(Verbs):
         reader = _values.string(framework, "framework")
 
         def keep(recorder: Recorder) -> None:
-            stat = source.stat()
-            files = [file for file, _ in _files(source, "")]
+            files = [file for file, _ in self._files(source, "")]
             if not files:
                 raise ValueError(f"the model's folder {source} has no files")
-            size = sum(file.stat().st_size for file in files)
-            place = recorder.copy_in(source) if copy else source.absolute()
-            event = ModelLogged(_now(), target, str(place), size, stat.st_mtime_ns, copy, at, reader, about)
+            size, mtime = measured(source, files)
+            place = recorder.copy_in(source) if copy else _absolute(source)
+            event = ModelLogged(_now(), target, str(place), size, mtime, copy, at, reader, about)
             self._publish(event, bulk=True)
             self._model = target
 
+        self._model = ""  # until this one is there: registering must not take the one before it
         self._record("log_model", keep)
 
     def register_model(
@@ -109,16 +113,26 @@ class FileVerbs(Verbs):
             RunClosed: the run is finished.
         """
         registered = _values.string(name, "name")
-        aliases = [alias] if isinstance(alias, str) else list(alias)
-        names = tuple(_values.string(one, "alias") for one in aliases if one)
+        names = tuple(filter(None, _values.strings(alias, "alias")))
         words = _values.string(description, "description")
         source = self._model if model is None else _values.string(model, "model")
-        if source is None:
-            if not self.active:
-                self._record("register_model", lambda _: None)
-                return
-            raise InvalidSetting("model", None, "the name of a model, as no log_model came before")
-        self._publish(ModelRegistered(_now(), registered, source, names, words), bulk=True)
+
+        def register(_: Recorder) -> None:
+            if source is None:
+                raise InvalidSetting("model", None, "the name of a model, as no log_model came before")
+            if model is None and not source:
+                raise ValueError("the model that was logged last could not be kept")
+            self._publish(ModelRegistered(_now(), registered, source, names, words), bulk=True)
+
+        self._record("register_model", register)
+
+    def _files(self, source: Path, target: str) -> Iterator[tuple[Path, str]]:
+        """The files of a folder with their names, or the one file. Tracelet's own are left out."""
+        if not source.is_dir():
+            yield source, target
+            return
+        for file in files_in(source, without=self.directory.parent):
+            yield file, f"{target}/{file.relative_to(source).as_posix()}"
 
     def _record(self, verb: str, work: Callable[[Recorder], None]) -> None:
         """Do what may fail for want of a file, of space or of sense: that is a counted loss, unless `strict`."""
@@ -130,23 +144,25 @@ class FileVerbs(Verbs):
             return
         try:
             work(recorder)
-        except (OSError, ValueError, ImportError, MemoryError) as error:
+        except (TypeError, TraceletError):
+            raise
+        except Exception as error:  # what is passed is other people's objects, which may raise anything
             if self._strict:
                 raise
-            recorder.lose(f"{verb}: {error}")
+            recorder.lose(f"{verb}: {error or type(error).__name__}")
 
 
 def _named(path: str | PathLike[str], name: str | None) -> tuple[Path, str]:
     if not isinstance(path, str | PathLike):
         raise TypeError(f"path must be a str or path, found {type(path).__name__}")
     source = Path(path)
-    return source, source.name if name is None else _values.string(name, "name")
+    return source, Path(os.path.abspath(source)).name if name is None else _values.string(name, "name")
 
 
-def _files(source: Path, target: str) -> Iterator[tuple[Path, str]]:
-    if not source.is_dir():
-        yield source, target
-        return
-    for file in sorted(source.rglob("*")):
-        if file.is_file():
-            yield file, f"{target}/{file.relative_to(source).as_posix()}"
+def _absolute(source: Path) -> Path:
+    """Where a file lies that is taken later. Raises ValueError for a path that no UTF-8 can hold."""
+    try:
+        str(source).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{str(source)!r} has characters that only copy=True can take") from None
+    return source.absolute()

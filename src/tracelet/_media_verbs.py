@@ -67,11 +67,11 @@ class MediaVerbs(FileVerbs):
                 (and where both fit, takes tensors as "CHW" and arrays as "HWC").
             caption: one, or one per image.
         """
-        captions = tuple(_values.string(one, "caption") for one in ([caption] if isinstance(caption, str) else caption))
+        captions = _values.strings(caption, "caption")
         self._show(
             ImageLogged,
             (name, step, context, time),
-            lambda: _payloads.image(image, layout),
+            lambda: _payloads.image(image, None if layout is None else _values.string(layout, "layout")),
             lambda payload: {"layout": payload.layout, "captions": captions},
         )
 
@@ -104,7 +104,7 @@ class MediaVerbs(FileVerbs):
         Args:
             bins: how many equal bins to sort values into.
         """
-        number = _values.integer(bins, "bins")
+        number = _positive(bins, "bins")
         self._show(
             HistogramLogged,
             (name, step, context, time),
@@ -130,7 +130,7 @@ class MediaVerbs(FileVerbs):
                 path; or an encoded file's bytes.
             sample_rate: of an array, in Hz.
         """
-        rate = _values.integer(sample_rate, "sample_rate")
+        rate = _positive(sample_rate, "sample_rate")
         words = _values.string(caption, "caption")
         self._show(
             AudioLogged,
@@ -159,13 +159,13 @@ class MediaVerbs(FileVerbs):
             layout: of an array, as in "THWC" or "NTCHW"; None guesses, as for images.
         """
         rate = _values.seconds(fps, "fps")
-        if not rate > 0:
-            raise TypeError(f"fps must be greater than 0, found {fps!r}")
+        if not 0.001 <= rate <= 1_000_000:
+            raise TypeError(f"fps must be from 0.001 to 1,000,000, found {fps!r}")
         words = _values.string(caption, "caption")
         self._show(
             VideoLogged,
             (name, step, context, time),
-            lambda: _payloads.video(video, layout),
+            lambda: _payloads.video(video, None if layout is None else _values.string(layout, "layout")),
             lambda payload: {"layout": payload.layout, "fps": rate, "caption": words},
         )
 
@@ -294,7 +294,7 @@ class MediaVerbs(FileVerbs):
     def _classified(
         self, curve: str, where: _Where, labels: Any, predictions: Any, weights: Any, thresholds: int
     ) -> None:
-        fields = {"curve": curve, "thresholds": _values.integer(thresholds, "thresholds")}
+        fields = {"curve": curve, "thresholds": _positive(thresholds, "thresholds")}
         self._show(CurveLogged, where, lambda: _payloads.classified(labels, predictions, weights), lambda _: fields)
 
     def _show(
@@ -323,6 +323,13 @@ class MediaVerbs(FileVerbs):
             self._publish(kind(moment, *file, **more(payload)), bulk=True)
 
         self._record(f"log_{kind.__name__.removesuffix('Logged').lower()}({label!r:.80})", record)
+
+
+def _positive(value: Any, argument: str) -> int:
+    number = _values.integer(value, argument)
+    if number < 1:
+        raise TypeError(f"{argument} must be at least 1, found {number}")
+    return number
 
 
 _Where = tuple[str, int | None, Mapping[str, Scalar] | None, float | None]

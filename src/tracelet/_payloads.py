@@ -8,11 +8,14 @@ A function raises TypeError for something it doesn't know, and ValueError for on
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
+
+from tracelet import _values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +23,19 @@ if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 _SUFFIXES = {"jpg": "jpeg", "tif": "tiff"}
-_PIXEL_MODES = {"1": "L", "P": "RGBA", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
+_PIXEL_MODES = {
+    "1": "L",
+    "RGBX": "RGB",
+    "La": "LA",
+    "RGBa": "RGBA",
+    "P": "RGBA",
+    "PA": "RGBA",
+    "CMYK": "RGB",
+    "YCbCr": "RGB",
+    "LAB": "RGB",
+    "HSV": "RGB",
+}
+_HALF_RANGE = sys.float_info.max / 2
 _FEW = 8  # audio channels at most
 _CHANNELS = (1, 2, 3, 4)
 
@@ -43,16 +58,16 @@ def image(given: Any, layout: str | None) -> Payload:
     """An array or tensor, a PIL image, a path, an encoded image's bytes, or a sequence of arrays or PIL images."""
     if (file := _file(given, "image")) is not None:
         return file
-    if isinstance(given, Sequence):
+    if isinstance(given, Sequence) and not isinstance(given[0] if given else None, list | tuple):
         pixels = [_pixels(one) for one in given]
         if len({one.shape for one in pixels}) != 1:
             shapes = ", ".join(str(one.shape) for one in pixels[:5]) or "none"
             raise ValueError(f"images that are logged together must have one shape, found {shapes}")
         single = None if layout is None else layout.upper().removeprefix("N")
-        layout = "N" + _layout(pixels[0], single, "HWC", channels_first=hasattr(given[0], "detach"))
+        layout = "N" + _layout(pixels[0], single, "HWC", channels_first=_is_tensor(given[0]))
         return _npy(_stack(pixels), layout)
     array = _pixels(given)
-    return _npy(array, _layout(array, layout, "HWC", channels_first=hasattr(given, "detach")))
+    return _npy(array, _layout(array, layout, "HWC", channels_first=_is_tensor(given)))
 
 
 def figure(given: Any) -> Payload:
@@ -61,7 +76,9 @@ def figure(given: Any) -> Payload:
         return Payload("plotly", file.content) if file.format == "json" else file
     if hasattr(given, "to_plotly_json"):
         return Payload("plotly", given.to_json().encode())
-    drawn = given if hasattr(given, "savefig") else getattr(given, "figure", given)
+    drawn = given
+    while not hasattr(drawn, "set_canvas") and getattr(drawn, "figure", None) not in (None, drawn):
+        drawn = drawn.figure
     if not hasattr(drawn, "set_canvas"):
         raise TypeError(f"figure must be a matplotlib or plotly figure, or a path, found {_shown(given)}")
     import numpy as np
@@ -82,8 +99,14 @@ def histogram(values: Any, counts: Any, edges: Any) -> Payload:
     if values is not None:
         if counts is not None or edges is not None:
             raise TypeError("a histogram is of values, or has counts and edges: found both")
-        array = _array(values, "values")
-        return _npy(array.ravel())
+        array = _array(values, "values").ravel()
+        if array.dtype.kind == "f" and array.size:
+            import numpy as np
+
+            finite = array[np.isfinite(array)].astype(np.float64)
+            if finite.size and float(finite.max()) / 2 - float(finite.min()) / 2 > _HALF_RANGE:
+                raise ValueError("the values are further apart than floats can say")
+        return _npy(array)
     if counts is None or edges is None:
         raise TypeError("a histogram needs values, or counts and edges")
     arrays = {"counts": _array(counts, "counts"), "edges": _array(edges, "edges")}
@@ -102,7 +125,7 @@ def audio(given: Any) -> Payload:
         samples = samples.T
     if samples.ndim not in (1, 2) or not samples.size:
         raise ValueError(f"audio must be (samples,) or (samples, channels), found the shape {samples.shape}")
-    if samples.dtype.kind not in "fi" or (samples.dtype.kind == "i" and samples.dtype.itemsize > 2):
+    if samples.dtype.kind != "f" and (samples.dtype.kind, samples.dtype.itemsize) != ("i", 2):
         raise ValueError(f"audio must be floats from -1 to 1, or 16-bit integers, found {samples.dtype}")
     return _npy(samples)
 
@@ -112,7 +135,7 @@ def video(given: Any, layout: str | None) -> Payload:
     if (file := _file(given, "video")) is not None:
         return file
     frames = _array(given, "video")
-    layout = _layout(frames, layout, "THWC", channels_first=hasattr(given, "detach"))
+    layout = _layout(frames, layout, "THWC", channels_first=_is_tensor(given))
     if "T" not in layout:
         raise ValueError(f"the layout of a video must have T for its frames, found {layout!r}")
     return _npy(frames, layout)
@@ -129,12 +152,12 @@ def table(given: Any, columns: Sequence[Any] | None) -> Payload:
     elif isinstance(given, Mapping):
         names, rows = list(given), zip(*(_listed(column) for column in given.values()), strict=True)
     else:
-        given = _listed(given)
+        given = [row if isinstance(row, Mapping) else _listed(row) for row in _listed(given)]
         if given and all(isinstance(row, Mapping) for row in given):
             names = list(dict.fromkeys(name for row in given for name in row))
             rows = ([row.get(name) for name in names] for row in given)
         else:
-            rows = map(_listed, given)
+            rows = given
             names = list(range(len(given[0]))) if given and columns is None else []
     if columns is not None:
         names = list(columns)
@@ -171,17 +194,23 @@ def embedding(vectors: Any, labels: Any) -> Payload:
     if labels is not None:
         import numpy as np
 
-        arrays["labels"] = np.array([_text(label) for label in _listed(labels)], dtype=np.str_)
-        if len(arrays["labels"]) != len(arrays["vectors"]):
-            count = len(arrays["vectors"])
-            raise ValueError(f"there must be a label for each of the {count} vectors, found {len(arrays['labels'])}")
+        texts = [_text(label) for label in _listed(labels)]
+        count = len(arrays["vectors"])
+        if len(texts) != count:
+            raise ValueError(f"there must be a label for each of the {count} vectors, found {len(texts)}")
+        arrays["labels"] = np.frombuffer(msgspec.json.encode(texts), np.uint8)
     return _npz(arrays)
 
 
 def graph(given: Any) -> Payload:
     """A path; a mapping of "nodes" and "edges"; a networkx graph; or a torch module, whose parts are the nodes."""
     if (file := _file(given, "graph")) is not None:
-        return file
+        if file.format == "json" and isinstance(file.content, Path):
+            given = msgspec.json.decode(file.content.read_bytes())
+            if not isinstance(given, dict) or not {"nodes", "edges"} <= set(given):
+                raise ValueError('a graph in JSON has "nodes" and "edges"')
+        else:
+            return file
     edges: list[tuple[str, str]]
     if hasattr(given, "named_modules"):
         modules = [(name or type(given).__name__, module) for name, module in given.named_modules()]
@@ -207,6 +236,8 @@ def line(x: Any, y: Any) -> Payload:
 def classified(labels: Any, predictions: Any, weights: Any) -> Payload:
     """What is true (0 or 1), and what was predicted (0 to 1)."""
     arrays = {"labels": _array(labels, "labels"), "predictions": _array(predictions, "predictions")}
+    if not ((arrays["labels"] == 0) | (arrays["labels"] == 1)).all():
+        raise ValueError("the labels of a classifier's curve must be 0 or 1")
     if weights is not None:
         arrays["weights"] = _array(weights, "weights")
     return _npz(_alike({name: array.ravel() for name, array in arrays.items()}))
@@ -220,6 +251,10 @@ def _file(given: Any, argument: str) -> Payload | None:
     if isinstance(given, str | os.PathLike):
         path = Path(given)
         suffix = path.suffix[1:].lower()
+        if path.is_dir():
+            raise ValueError(f"{argument}: {path} is a folder")
+        if suffix in ("npy", "npz"):
+            raise ValueError(f"{argument}: load {path} with NumPy, and pass the array")
         if not suffix:
             raise ValueError(f"{argument}: the file {path} needs a suffix that tells its format")
         return Payload(_SUFFIXES.get(suffix, suffix), path)
@@ -245,13 +280,15 @@ def _array(given: Any, argument: str) -> Array:
     """Numbers in an array, without a copy where that can be. Raises TypeError."""
     import numpy as np
 
-    if hasattr(given, "detach"):  # torch
+    if _is_tensor(given):
         given = given.detach().cpu()
         given = given.float() if str(given.dtype) == "torch.bfloat16" else given
     try:
         array = np.asarray(given)
     except Exception as error:
         raise TypeError(f"{argument} must be an array of numbers, found {_shown(given)}: {error}") from error
+    if isinstance(given, np.ma.MaskedArray):
+        array = np.ma.filled(given.astype(np.float64), np.nan)
     if array.dtype.kind == "V" or array.dtype.name == "bfloat16":  # JAX's
         array = array.astype(np.float32)
     if array.dtype.kind not in "biuf":
@@ -262,6 +299,12 @@ def _array(given: Any, argument: str) -> Array:
 def _pixels(given: Any) -> Array:
     if hasattr(given, "getbands"):  # PIL
         mode = _PIXEL_MODES.get(given.mode)
+        if given.mode.startswith("I;16"):
+            return _array(given, "image") / 65_535
+        if given.mode in ("I", "F"):
+            raise ValueError(
+                f"a PIL image of mode {given.mode} has no range of its own: pass an array of floats from 0 to 1"
+            )
         return _array(given.convert(mode) if mode else given, "image")
     return _array(given, "image")
 
@@ -279,7 +322,7 @@ def _layout(array: Array, given: str | None, wanted: str, *, channels_first: boo
         if (
             len(layout) != array.ndim
             or len(set(layout)) != len(layout)
-            or not {"H", "W"} <= set(layout) <= set("NTHWC")
+            or not {"H", "W"} <= set(layout) <= {"N", *wanted}
         ):
             raise ValueError(f"layout {given!r} doesn't fit the shape {array.shape}")
     else:
@@ -344,8 +387,12 @@ def _listed(given: Any) -> list[Any]:
 
 
 def _cell(value: Any) -> Any:
-    if value is None or type(value) in (bool, int, float, str):
+    if type(value) is str:
+        return value if value.isascii() else _text(value)
+    if value is None or type(value) in (bool, int, float):
         return value if type(value) is not int or -(2**63) <= value < 2**64 else str(value)
+    if str(getattr(value, "dtype", "")).startswith("datetime64"):
+        return _text(value)
     if hasattr(value, "item"):
         try:
             return _cell(value.item())
@@ -365,10 +412,18 @@ def _label(module: Any) -> str:
     return _text(module.extra_repr()) if hasattr(module, "extra_repr") else ""
 
 
+def _is_tensor(value: Any) -> bool:
+    """Whether it is one of torch's; files can be detached, too."""
+    return hasattr(value, "detach") and hasattr(value, "cpu")
+
+
 def _text(value: Any) -> str:
-    return str(value).encode("utf-8", "backslashreplace").decode()
+    return _values.text(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _shown(value: Any) -> str:
-    shape = getattr(value, "shape", None)
+    try:
+        shape = getattr(value, "shape", None)
+    except Exception:  # noqa: BLE001 - an object of somebody's
+        shape = None
     return type(value).__name__ + (f" of shape {tuple(shape)}" if isinstance(shape, tuple) else "")

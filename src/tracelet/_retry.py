@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 from collections.abc import Awaitable, Callable
@@ -15,14 +16,19 @@ LONGEST_WAIT = 60.0
 """Seconds. The n-th wait is drawn from 0 to min(LONGEST_WAIT, FIRST_WAIT * 2**(n-1)): exponential, with full jitter
 (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). A wait for credentials is the longest."""
 
-RETRIED = (Transient, Denied, ConnectionError, TimeoutError, socket.gaierror)
-"""Worth another attempt, for as long as the journal holds the data."""
+_RETRIED = (Transient, Denied, ConnectionError, TimeoutError, socket.gaierror)
+_UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
+
+
+def passing(error: BaseException) -> bool:
+    """Whether what a backend raised is worth another attempt, for as long as the journal holds the data."""
+    return isinstance(error, _RETRIED) or (isinstance(error, OSError) and error.errno in _UNREACHABLE)
 
 
 def retrying(
     sleep: Callable[[float], Awaitable[None]], note: Callable[[BaseException, float], None]
 ) -> tenacity.AsyncRetrying:
-    """Calls until it succeeds or raises something else than `RETRIED`.
+    """Calls until it succeeds or raises something that is not `passing`.
 
     Args:
         sleep: waits that many seconds.
@@ -39,7 +45,7 @@ def retrying(
     return tenacity.AsyncRetrying(
         sleep=sleep,
         wait=_wait,
-        retry=tenacity.retry_if_exception_type(RETRIED),
+        retry=tenacity.retry_if_exception(passing),
         before_sleep=before_sleep,
         reraise=True,
     )

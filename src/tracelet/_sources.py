@@ -9,7 +9,7 @@ import msgspec
 from tracelet.codec import REPAIRED, decode, decode_plain
 from tracelet.delivery import Delivery
 from tracelet.events import EVENT_TYPES, Event, FileLogged, Kind, Lane, MetricsLogged, RunFinished, kind_of
-from tracelet.journal import LogReader, Position, RunDirectory, frame_size, log_key
+from tracelet.journal import LogReader, Position, RunDirectory, files_in, frame_size, log_key, measured
 
 
 class Portion(msgspec.Struct):
@@ -135,13 +135,15 @@ class Source:
 
     def _locate(self, event: FileLogged) -> str | None:
         """What is wrong with an event's file by now; None if it is as it was when it was logged."""
+        place = Path(self._directory.path / event.path)
         try:
-            stat = Path(self._directory.path / event.path).stat()
+            if event.copied:
+                place.stat()
+                return None
+            files = files_in(place, without=self._directory.path.parent) if place.is_dir() else ()
+            return None if measured(place, files) == (event.size, event.mtime_ns) else _CHANGED
         except OSError:
             return _GONE
-        if not event.copied and (stat.st_size, stat.st_mtime_ns) != (event.size, event.mtime_ns):
-            return _CHANGED
-        return None
 
 
 _LIFECYCLE = {Kind.RUN_STARTED, Kind.RUN_FINISHED}  # what `open` and `finish` are for

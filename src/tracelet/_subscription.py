@@ -26,6 +26,7 @@ T = TypeVar("T")
 log = logging.getLogger("tracelet.delivery")
 
 _RELEASE = 5.0  # seconds that a backend has to let go
+_PARENT_PATIENCE, _PARENT_POLL = 5.0, 0.05  # seconds
 
 
 class Subscription:
@@ -152,17 +153,30 @@ class Subscription:
         return backend
 
     async def _await_parent(self) -> None:
-        """Raises Transient as long as the run's parent is to be opened in this backend, and isn't."""
+        """Wait for the run's parent to be opened in this backend, if it is to be.
+
+        Raises:
+            Transient: it takes long.
+            Denied: something has to be done about it.
+        """
         parent = self._directory.read_record().parent
         if parent is None:
             return
         directory = self._directory.beside(parent)
-        try:
-            wanted = self.name in directory.read_record().backends
-        except (OSError, msgspec.MsgspecError):
-            return  # its directory is gone: it will never be opened from here
-        if wanted and read_cursor(directory.cursor(self.name)).state is None:
-            raise Transient(f"the parent run {parent} is not there yet")
+        deadline = time.monotonic() + _PARENT_PATIENCE
+        while True:
+            try:
+                wanted = self.name in directory.read_record().backends
+                record = read_cursor(directory.cursor(self.name))
+            except (OSError, msgspec.MsgspecError):
+                return  # its directory is gone: it will never be opened from here
+            if not wanted or record.state is not None:
+                return
+            if record.phase in ("paused", "failed", "hung"):
+                raise Denied(f"the parent run {parent} can't be opened: {record.last_error}")
+            if time.monotonic() > deadline:
+                raise Transient(f"the parent run {parent} is not there yet")
+            await self._rest(_PARENT_POLL)
 
     def _parent(self, run_id: str) -> ParentRun:
         directory = self._directory.beside(run_id)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from os import PathLike
 from typing import Any, cast
@@ -13,6 +14,7 @@ from tracelet.events import Context, Number, Scalar
 
 _NO_NUMBERS = (str, bytes, complex)
 _PLAIN = frozenset((bool, int, float, str))
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 _DEEPEST = 50  # levels of nested parameters
 _first = operator.itemgetter(0)
 
@@ -62,6 +64,15 @@ def string(value: Any, argument: str) -> str:
     if isinstance(value, str):
         return str.__str__(value)
     raise TypeError(f"{argument} must be a str, found {_shown(value)}")
+
+
+def strings(value: Any, argument: str) -> tuple[str, ...]:
+    """One string, or several. Raises TypeError."""
+    if isinstance(value, str):
+        return (string(value, argument),)
+    if not isinstance(value, Iterable):
+        raise TypeError(f"{argument} must be a str or several, found {_shown(value)}")
+    return tuple(string(one, argument) for one in value)
 
 
 def seconds(value: Any, argument: str) -> float:
@@ -152,9 +163,9 @@ def _unreadable(value: Any, error: Exception) -> str:
 
 
 def location(place: str | PathLike[str]) -> str:
-    """A URL as it is, and the path of a file as an absolute one."""
+    """A URL without `user:password@`, and the path of a file as an absolute one."""
     name = os.fspath(place)
-    return name if "://" in name else os.path.abspath(name)
+    return _CREDENTIALS.sub("", name) if "://" in name else os.path.abspath(name)
 
 
 def described(data: Any) -> tuple[dict[str, str], dict[str, Number]]:

@@ -78,6 +78,7 @@ class Verbs:
         host: Host | None = None,
         on_close: Callable[[], None] = lambda: None,
         begin_child: Callable[[str], Verbs] | None = None,
+        tell: Callable[[str], None] = say,
         strict: bool = False,
         lossy: bool = False,
     ) -> None:
@@ -92,6 +93,8 @@ class Verbs:
         self._host = host
         self._on_close = on_close
         self._begin_child = begin_child
+        self._tell = tell
+        self._children: list[Verbs] = []
         self._strict = strict
         self._closed = False
         self._gone = False
@@ -255,8 +258,8 @@ class Verbs:
         """Say that the run reads a dataset. Its data are not kept, only what they are and where they lie.
 
         Args:
-            data: a URL, or the path of a file or folder; or the data themselves: a pandas or polars frame, or an array
-                or tensor, of which columns, types and shape are recorded.
+            data: a URL (whose `user:password@` is left out), or the path of a file or folder; or the data themselves: a
+                pandas or polars frame, or an array or tensor, of which columns, types and shape are recorded.
             name: what it is called; None takes the last part of the URL or path.
             source: where `data` come from, if they are given themselves.
             digest: what identifies their content, for instance a hash or a revision.
@@ -268,7 +271,8 @@ class Verbs:
         """
         place = data if isinstance(data, str | PathLike) else source
         located = "" if place is None else _values.location(place)
-        label = located.rstrip("/").rpartition("/")[2] if name is None else _values.string(name, "name")
+        path = located.partition("?")[0] if "://" in located else located
+        label = path.rstrip("/").rpartition("/")[2] if name is None else _values.string(name, "name")
         if not label:
             raise TypeError("a dataset needs a name, as use_dataset(data, name)")
         schema, profile = ({}, {}) if isinstance(data, str | PathLike) else _values.described(data)
@@ -281,7 +285,9 @@ class Verbs:
             raise RunClosed(self.id)
         if self._recorder is None or self._recorder.detached or self._begin_child is None:
             return type(self)(run_id="", name=label, project=self.project, directory=self.directory)
-        return self._begin_child(label)
+        self._children = [child for child in self._children if not child._closed]
+        self._children.append(self._begin_child(label))
+        return self._children[-1]
 
     def status(self) -> RunStatus:
         """The exact account of every backend, see `RunStatus`."""
@@ -370,7 +376,7 @@ class Verbs:
         try:
             recorder.finish(Kind.RUN_FINISHED.value, encode(RunFinished(_now(), outcome.value)))
         except OSError as error:
-            say(f"the journal in {self.directory} could not be written to the disk: {error}")
+            self._tell(f"the journal in {self.directory} could not be written to the disk: {error}")
         return self._delivered()
 
     def _let_go(self) -> None:
@@ -384,9 +390,9 @@ class Verbs:
             self._host.release()
         try:
             for line in summary(self.status(), self.directory):
-                say(line)
+                self._tell(line)
         except (OSError, msgspec.MsgspecError) as error:
-            say(f"how delivery stands can't be read: {error}; `tracelet status {self.directory}` may tell")
+            self._tell(f"how delivery stands can't be read: {error}; `tracelet status {self.directory}` may tell")
 
     def begin(self, *, resumed: bool) -> None:
         """Say that this process begins to log; called once, by what makes the run."""

@@ -23,7 +23,7 @@ from tracelet.host.keeper import Keeper
 from tracelet.host.process import ProcessHost
 from tracelet.host.thread import ThreadHost
 from tracelet.journal import Cursor, Recorder, RunRecord
-from tracelet.run import AsyncRun, Run, active_run, context_run, outcome_of, set_process_run
+from tracelet.run import CLOSE_TIMEOUT, AsyncRun, Run, active_run, context_run, outcome_of, set_process_run
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -139,7 +139,9 @@ async def open_run(
         finally:
             context_run().reset(token)
             with anyio.CancelScope(shield=True):
-                await run.finish(outcome_of(error))
+                deadline = anyio.current_time() + CLOSE_TIMEOUT
+                for one in (*run.descendants(), run):  # what is delivered from this block's tasks ends with it
+                    await one.finish(outcome_of(error), max(0.0, deadline - anyio.current_time()))
     if error is not None:
         raise error
 
@@ -158,7 +160,8 @@ def _host(plan: Plan, tasks: TaskGroup | None) -> Host | None:
 def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
     """A run with its journal, its keeper and its host at work; an inert one if there can be no journal."""
     host = _host(plan, tasks)
-    keeper = Keeper(host.watch if host is not None else _nothing, plan.backends)
+    tell = say if plan.parent is None else lambda message: say(f"{plan.name}: {message}")
+    keeper = Keeper(host.watch if host is not None else _nothing, plan.backends, tell)
     try:
         recorder = Recorder(plan.directory, keeper.nudge)
         _record(plan)
@@ -187,6 +190,7 @@ def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
         recorder=recorder,
         host=host,
         on_close=close,
+        tell=tell,
         begin_child=lambda name: _begin(kind, plan.child(name), tasks),
         strict=plan.strict,
     )
@@ -217,11 +221,11 @@ def _record(plan: Plan) -> None:
     backends = {target.name: public_options(target) for target in plan.targets} | {
         name: broken.options for name, broken in plan.broken.items()
     }
-    created = time.time()
+    created, parent = time.time(), plan.parent
     if plan.resumed:
         earlier = plan.directory.read_record()
         backends = earlier.backends | backends
-        created = earlier.created
+        created, parent = earlier.created, earlier.parent
     plan.directory.write_record(
         RunRecord(
             id=plan.directory.id,
@@ -230,7 +234,7 @@ def _record(plan: Plan) -> None:
             created=created,
             backends=backends,
             version=version("tracelet"),
-            parent=plan.parent,
+            parent=parent,
         )
     )
     for name, broken in plan.broken.items():

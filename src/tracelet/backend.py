@@ -176,8 +176,9 @@ class Backend(Protocol):
     load the plugin's module to validate the options.
 
     `open`, `export` and `finish` may raise `Transient` (try again), `Denied` (credentials), `Rejected` (this will never
-    be taken), or connection errors (`OSError`, `TimeoutError`: as `Transient`). Anything else is taken for a fault of
-    the batch: it is halved until the events at fault are alone, and these are dead-lettered.
+    be taken), or what a connection raises that fails (`ConnectionError`, `TimeoutError`, `socket.gaierror`, an
+    unreachable host or network: as `Transient`); `finish` may raise `Undelivered`. Anything else is taken for a fault
+    of the batch: it is halved until the events at fault are alone, and these are dead-lettered.
     """
 
     @property

@@ -53,7 +53,7 @@ class Undelivered(TraceletError):
 
     Args:
         reason: what happened, and the command that recovers them if there is one.
-        counts: how many, by (writer, lane) as in their batches.
+        counts: how many since the last `open`, by (writer, lane) as in their batches.
     """
 
     def __init__(self, reason: str, counts: Mapping[tuple[str, str], int]) -> None:

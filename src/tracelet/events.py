@@ -280,7 +280,8 @@ class MeshLogged(MediaLogged, frozen=True, gc=False, array_like=True, tag=Kind.M
 
 
 class EmbeddingLogged(MediaLogged, frozen=True, gc=False, array_like=True, tag=Kind.EMBEDDING_LOGGED.value):
-    """Vectors that stand for things: "npz" has `vectors` (n, d), and perhaps `labels` (n, strings)."""
+    """Vectors that stand for things: "npz" has `vectors` (n, d), and perhaps `labels`: the bytes of a JSON list
+    of n strings."""
 
 
 class GraphLogged(MediaLogged, frozen=True, gc=False, array_like=True, tag=Kind.GRAPH_LOGGED.value):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import wave
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,7 +150,8 @@ def mesh(event: MeshLogged) -> Mesh:
 def embedding(event: EmbeddingLogged) -> Embedding:
     """The vectors, and their labels if there are any."""
     given = arrays(event)
-    return Embedding(given["vectors"].tolist(), given["labels"].tolist() if "labels" in given else None)
+    labels = msgspec.json.decode(given["labels"].tobytes(), type=list[str]) if "labels" in given else None
+    return Embedding(given["vectors"].tolist(), labels)
 
 
 def graph(event: GraphLogged) -> Graph | None:
@@ -162,8 +164,8 @@ def graph(event: GraphLogged) -> Graph | None:
 def curve(event: CurveLogged) -> Curve:
     """The points of a line, or of a classifier's curve, which are computed here from labels and predictions.
 
-    As TensorBoard does: thresholds are evenly spaced in [0, 1], and a prediction counts as positive at or above one.
-    Where nothing counts as positive, precision is 1.
+    Thresholds are evenly spaced in [0, 1], and a prediction counts as positive at or above one. Where nothing counts as
+    positive, precision is 1.
     """
     import numpy as np
 
@@ -171,10 +173,11 @@ def curve(event: CurveLogged) -> Curve:
     if event.curve == "line":
         return Curve(given["x"].tolist(), given["y"].tolist(), event.x_label, event.y_label)
     labels = given["labels"].astype(bool)
-    weights = given.get("weights", np.ones(labels.shape))
-    thresholds = np.linspace(1.0, 0.0, event.thresholds)
-    order = np.argsort(-given["predictions"], kind="stable")
-    ranked = given["predictions"][order]
+    predictions = given["predictions"].astype(np.float64)
+    weights = given.get("weights", np.ones(labels.shape)).astype(np.float64)
+    thresholds = np.arange(event.thresholds - 1, -1, -1) / max(event.thresholds - 1, 1)
+    order = np.argsort(-predictions, kind="stable")
+    ranked = predictions[order]
     hits = np.concatenate([[0.0], np.cumsum(np.where(labels, weights, 0)[order])])
     misses = np.concatenate([[0.0], np.cumsum(np.where(labels, 0, weights)[order])])
     taken = np.searchsorted(-ranked, -thresholds, side="right")
@@ -209,7 +212,7 @@ def sound(event: AudioLogged) -> Encoded:
         return Encoded(event.format, Path(event.path).read_bytes())
     samples = array(event)
     if samples.dtype.kind == "f":
-        samples = np.round(np.nan_to_num(samples.clip(-1, 1)) * 32_767)
+        samples = np.round(np.nan_to_num(samples.astype(np.float64)).clip(-1, 1) * 32_767)
     samples = samples.astype("<i2")
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as writer:
@@ -221,20 +224,37 @@ def sound(event: AudioLogged) -> Encoded:
 
 
 def video(event: VideoLogged) -> Encoded:
-    """The video: an animated GIF of an array, which has at most 256 colours a frame, a file as it was given."""
+    """The video: an animated GIF of an array, a file as it was given.
+
+    A GIF has at most 256 colours a frame, and at most 50 frames a second, beyond which frames are left out.
+    """
     if event.format != "npy":
         return Encoded(event.format, Path(event.path).read_bytes())
     frames = _images(_in_order(array(event), event.layout.replace("T", "t"), "NtHWC"), "NHWC")
-    duration = round(1000 / event.fps)
-    first, *others = frames
+    shown = [(frame, duration) for frame, duration in zip(frames, _durations(len(frames), event.fps), strict=True)]
+    shown = [(frame, duration) for frame, duration in shown if duration] or [(frames[0], 0)]
+    (first, _), *others = shown
     buffer = io.BytesIO()
-    first.save(buffer, "GIF", save_all=True, append_images=others, duration=duration, loop=0)
+    first.save(
+        buffer,
+        "GIF",
+        save_all=True,
+        append_images=[frame for frame, _ in others],
+        duration=[duration for _, duration in shown],
+        loop=0,
+    )
     return Encoded("gif", buffer.getvalue())
+
+
+def _durations(count: int, fps: float) -> list[int]:
+    """How long each frame is shown, in milliseconds: GIF's clock ticks 100 times a second, and viewers take 2 ticks."""
+    ticks = [min(round(frame * 50 / fps), 30_000 * frame) for frame in range(count + 1)]
+    return [20 * (after - before) for before, after in pairwise(ticks)]
 
 
 def plotly_json(event: FigureLogged) -> str:
     """The JSON of a figure in the format "plotly"."""
-    return Path(event.path).read_text()
+    return Path(event.path).read_text("utf-8")
 
 
 def as_files(event: MediaLogged) -> list[Encoded]:
@@ -257,7 +277,7 @@ def as_files(event: MediaLogged) -> list[Encoded]:
         case HistogramLogged():
             return [Encoded("histogram.json", _json(histogram(event)))]
         case CurveLogged():
-            return [Encoded("curve.json", _json(curve(event)))]
+            return [Encoded(f"{event.curve}.curve.json", _json(curve(event)))]
         case MeshLogged():
             return [Encoded("obj", _obj(mesh(event)))]
         case EmbeddingLogged():

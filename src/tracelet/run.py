@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from types import TracebackType
 from typing import cast
@@ -99,6 +99,13 @@ class AsyncRun(MediaVerbs):
     def child(self, name: str) -> AsyncRun:
         """As `Run.child`: `async with run.child("fold-1") as fold:`, inside of this run's block."""
         return cast(AsyncRun, self._child(name))
+
+    def descendants(self) -> Iterator[AsyncRun]:
+        """The children that are open, and theirs, each before its parent."""
+        for child in reversed(self._children):
+            assert isinstance(child, AsyncRun)
+            yield from child.descendants()
+            yield child
 
     async def __aenter__(self) -> AsyncRun:
         return self

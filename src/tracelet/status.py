@@ -143,9 +143,11 @@ def summary(status: RunStatus, directory: Path) -> Iterator[str]:
         if backend.degraded:
             parts.append(f"{backend.degraded:,} degraded")
         yield f"{name}: {', '.join(parts)}{' · ' + backend.url if backend.url else ''}"
+        if UNDELIVERED in backend.dropped:
+            yield f"{name}: {backend.last_error}"
         if backend.pending:
             why = f" ({backend.state}: {backend.last_error})" if backend.last_error else f" ({backend.state})"
             yield (
-                f"{name}: {backend.pending:,} events pending in {directory}{why}; "
-                f"deliver them with: tracelet sync {directory}"
+                f"{name}: {backend.pending:,} event{'' if backend.pending == 1 else 's'} pending in {directory}{why}; "
+                f"deliver with: tracelet sync {directory}"
             )

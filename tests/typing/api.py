@@ -24,7 +24,8 @@ from tracelet import (
     Secret,
     State,
 )
-from tracelet.errors import Denied, Rejected, RunClosed, TraceletError, Transient
+from tracelet.backend import Support, fallback, mapped, native
+from tracelet.errors import Denied, Rejected, RunClosed, TraceletError, Transient, Undelivered
 from tracelet.events import ArtifactLogged, Event, MetricsLogged, ParamsLogged
 from tracelet.tensorboard import SummaryWriter
 from tracelet.testing import RecordingBackend
@@ -53,6 +54,26 @@ def train() -> None:
     run.set_tags({"stage": "final"})
     run.log_text("note", "done", step=1)
     run.log_artifact(Path("model.pt"), "models/model.pt", copy=False)
+    run.set_note("# Why")
+    run.log_console("epoch 1", "stderr")
+    run.log_image("sample", object(), 1, layout="CHW", caption=["a", "b"], context={"subset": "val"}, time=1.0)
+    run.log_figure("confusion", object(), step=1)
+    run.log_histogram("weights", [0.5, 1.0], bins=30)
+    run.log_histogram("weights", counts=[1, 2], edges=[0, 1, 2])
+    run.log_audio("tone", object(), sample_rate=8_000, caption="a tone")
+    run.log_video("clip", Path("clip.mp4"), fps=25)
+    run.log_table("rows", [[1, 2]], columns=["a", "b"])
+    run.log_curve("lr", [1, 2], [3, 4], x_label="x", y_label="y")
+    run.log_pr_curve("pr", [0, 1], [0.1, 0.9], thresholds=11)
+    run.log_roc_curve("roc", [0, 1], [0.1, 0.9], weights=[1, 2])
+    run.log_mesh("bunny", [[0, 0, 0]], colors=[[255, 0, 0]], faces=[[0, 0, 0]])
+    run.log_embedding("words", [[0.5, 1.0]], labels=["a"])
+    run.log_graph("net", {"nodes": ["a"], "edges": []})
+    run.log_model(Path("model"), "classifier", step=3, framework="pytorch", metadata={"accuracy": 0.5}, copy=False)
+    run.register_model("digits", model="classifier", alias=["champion"], description="the best")
+    run.use_dataset("s3://bucket/x", "digits", digest="abc", role="training")
+    with run.child("fold-1") as child:
+        assert_type(child, Run)
     assert_type(run.flush(timeout=1.0, durable=True), bool)
     assert_type(run.id, str)
     assert_type(run.directory, Path)
@@ -95,6 +116,8 @@ def late(run: Run) -> None:
 def misuse(run: Run) -> None:
     run.log_metric("loss", "high")  # type: ignore[arg-type]
     run.log_metric(1, 0.5)  # type: ignore[arg-type]
+    run.log_console("x", "stdin")  # type: ignore[arg-type]
+    run.log_histogram("h", bins="many")  # type: ignore[arg-type]
     run.log_metric("loss", 0.5, context={"subset": object()})  # type: ignore[dict-item]
     tracelet.start_logging(resume="perhaps")  # type: ignore[arg-type]
     tracelet.start_logging(host="loop")  # type: ignore[arg-type]
@@ -107,6 +130,8 @@ async def act() -> None:
     async with tracelet.open_run("mlflow", exp_name="agent", project="rl", host="loop") as run:
         assert_type(run, AsyncRun)
         run.log_metric("reward", 1.0, step=3)
+        async with run.child("episode") as child:
+            assert_type(child, AsyncRun)
         assert_type(await run.flush(timeout=1.0), bool)
         await run.finish(Outcome.KILLED)
 
@@ -132,7 +157,11 @@ class MineOptions(msgspec.Struct, forbid_unknown_fields=True):
 
 class Mine:
     delivery = Delivery(batch_size=100, linger=0.1, when_behind="drop_oldest")
-    handles: frozenset[type[Event]] = frozenset({MetricsLogged, ParamsLogged, ArtifactLogged})
+    handles: Mapping[type[Event], Support] = {
+        MetricsLogged: native("charts"),
+        ParamsLogged: mapped("a table"),
+        ArtifactLogged: fallback("its name"),
+    }
     idempotency = Idempotency.KEYED
     Options = MineOptions
 
@@ -143,6 +172,8 @@ class Mine:
         if self._options.token is None:
             raise Denied("no token")
         self._run.save_state({"id": self._run.id})
+        if self._run.parent is not None:
+            assert_type(self._run.parent.state, State | None)
         return Opened(state or {}, url=self._options.url)
 
     async def export(self, batch: Batch) -> None:
@@ -160,6 +191,7 @@ class Mine:
 
     async def finish(self, outcome: Outcome, time: float) -> None:
         assert_type(outcome, Outcome)
+        raise Undelivered("the uploader died", {("0000", "stream"): 3})
 
     async def close(self) -> None: ...
 

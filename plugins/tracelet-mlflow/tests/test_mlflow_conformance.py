@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
+import msgspec
 import pytest
 from tracelet_mlflow import MLflow, Options
+from tracelet_mlflow.readback import read
 
-from tracelet.backend import Outcome
-from tracelet.testing.conformance import BackendConformance, Recorded
-
-_OUTCOMES = {"FINISHED": Outcome.COMPLETED, "FAILED": Outcome.FAILED, "KILLED": Outcome.KILLED}
+from tracelet.testing.conformance import BackendConformance, Points, Recorded, Runs
 
 
 class TestMLflow(BackendConformance):
@@ -20,38 +18,36 @@ class TestMLflow(BackendConformance):
     sdks = ("mlflow", "httpx")
 
     @pytest.fixture
+    def anyio_backend(self) -> str:
+        """What depends on the event loop is tested on the other one below."""
+        return "asyncio"
+
+    @pytest.fixture
     def options(self, tracking_uri: str) -> Options:
         return Options(tracking_uri=tracking_uri)
 
+    def server_url(self, options: Any) -> str | None:
+        return options.uri if options.is_http else None
+
+    def with_server(self, options: Any, url: str) -> Any:
+        return msgspec.structs.replace(options, tracking_uri=url)
+
     async def read(self, options: Any, run_id: str) -> Recorded:
-        return await anyio.to_thread.run_sync(_read, options.uri, run_id)
+        return await anyio.to_thread.run_sync(read, options, run_id)
 
 
-def _read(uri: str, run_id: str) -> Recorded:
-    from mlflow import MlflowClient
+class TestMLflowOnTrio(Runs, Points):
+    """Its requests, on the other event loop."""
 
-    client = MlflowClient(tracking_uri=uri)
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = client.search_runs(experiments, filter_string=f"tags.`tracelet.run_id` = '{run_id}'")
-    run = runs[0]
-    found = Recorded(runs=len(runs), params=run.data.params, tags=run.data.tags)
-    found.outcome = _OUTCOMES.get(run.info.status)
-    found.ended = None if run.info.end_time is None else run.info.end_time / 1000
-    for name in run.data.metrics:
-        if not name.startswith("wide/"):
-            found.points += [(name, m.value, m.step) for m in client.get_metric_history(run.info.run_id, name)]
-        else:
-            found.points.append((name, run.data.metrics[name], 0))
-    for path in _files(client, run.info.run_id, None):
-        content = Path(client.download_artifacts(run.info.run_id, path)).read_bytes()
-        found.artifacts[path] = content
-        if path.endswith(".txt") and content:
-            found.texts.append(content.decode())
-    return found
+    backend = MLflow
 
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "trio"
 
-def _files(client: Any, run_id: str, folder: str | None) -> list[str]:
-    files: list[str] = []
-    for file in client.list_artifacts(run_id, folder):
-        files += _files(client, run_id, file.path) if file.is_dir else [file.path]
-    return files
+    @pytest.fixture
+    def options(self, server: str) -> Options:
+        return Options(tracking_uri=server)
+
+    async def read(self, options: Any, run_id: str) -> Recorded:
+        return await anyio.to_thread.run_sync(read, options, run_id)

@@ -243,7 +243,7 @@ print(time.monotonic() - started, flush=True)
     assert took < 20
     last = err.strip().splitlines()[-1]
     pending = script.status().pending["mlflow"]
-    assert f"mlflow: {pending:,} events pending" in last
+    assert f"mlflow: {pending:,} event" in last
     assert last.endswith(f"tracelet sync {script.directory.path}")
     proxy.heal()
     synced = script.sync()

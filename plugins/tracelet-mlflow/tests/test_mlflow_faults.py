@@ -118,9 +118,9 @@ async def test_a_black_hole_can_be_cancelled(drive: Drive, proxy: FaultyServer) 
 
 async def test_a_silent_server_times_out(drive: Drive, proxy: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client's own timeout is Transient, and says what happened."""
-    from tracelet_mlflow import _rest
+    from tracelet_mlflow import _http
 
-    monkeypatch.setattr(_rest, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(_http, "_TIMEOUT", 0.2)
     driver = drive(proxy.url)
     proxy.fail(BlackHole())
     with pytest.raises(Transient, match="ReadTimeout"):

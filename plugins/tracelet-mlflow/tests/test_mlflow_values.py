@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from driver import NOW, Driver
-from tracelet_mlflow._convert import convert, requests
+from tracelet_mlflow._metrics import points
+from tracelet_mlflow._records import Records, requests
+from tracelet_mlflow._words import words
 
 from tracelet.backend import Batch
 from tracelet.errors import Rejected
@@ -252,10 +254,12 @@ def test_requests_keep_to_every_limit() -> None:
     values = {f"k{i}": i for i in range(2_500)}
     events: list[Event] = [MetricsLogged(NOW, {k: float(v) for k, v in values.items()}, 0), ParamsLogged(NOW, values)]
     events += [ParamsLogged(NOW, {"k2499": "again"}), TagsSet(NOW, {k: str(v) for k, v in values.items()})]
-    content = convert(Batch("w", Lane.STREAM, events, range(len(events))))
-    metrics = list(requests("metrics", content.metrics))
-    params = list(requests("params", content.params))
-    assert [len(chunk) for chunk in metrics] == [1_000, 1_000, 500]
-    assert [record.value for chunk in metrics for record in chunk] == [float(i) for i in range(2_500)]
-    assert [len(chunk) for chunk in params] == [100] * 25 + [1]
-    assert [len(chunk) for chunk in requests("tags", list(content.tags.values()))] == [100] * 25
+    batch = Batch("w", Lane.STREAM, events, range(len(events)))
+    said = words(batch)
+    metrics = list(requests("metrics", points(batch)))
+    params = list(requests("params", said.params))
+    tags = Records([tag for _, tag in said.tags.values()], [index for index, _ in said.tags.values()])
+    assert [len(part) for part in metrics] == [1_000, 1_000, 500]
+    assert [record.value for part in metrics for record in part.items] == [float(i) for i in range(2_500)]
+    assert [len(part) for part in params] == [100] * 25 + [1]
+    assert [len(part) for part in requests("tags", tags)] == [100] * 25

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import msgspec
 
+from tracelet.cli.backends import KINDS
+from tracelet.events import MediaLogged
+from tracelet.readback import Recorded
 
-class Content(msgspec.Struct):
-    """Each thing as often as it is there.
+Thing: TypeAlias = tuple[Any, ...]
+"""What identifies a thing (a name, a step), and last its value."""
 
-    Attributes:
-        points: metrics, as (name, step, value).
-        params: as (name, value).
-        texts: as (name, text).
-        files: artifacts, as (name, bytes).
-        status: how the run ended, in the backend's word.
-    """
+Content: TypeAlias = dict[str, Counter[Thing]]
+"""Each thing as often as it is there, by what people call its kind; see `tracelet.cli.backends`."""
 
-    points: Counter[tuple[str, int, float]] = msgspec.field(default_factory=Counter)
-    params: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
-    texts: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
-    files: Counter[tuple[str, bytes]] = msgspec.field(default_factory=Counter)
-    status: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
+STATUS = "run status"
+
+_PARTLY = ("tags", "texts", "artifacts")
+"""Of these a backend may have more, of its own."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -47,21 +44,49 @@ class Row(msgspec.Struct, frozen=True):
         return not self.missing and not self.unexpected
 
 
-_KINDS = {
-    "metric points": "points",
-    "parameters": "params",
-    "texts": "texts",
-    "artifacts": "files",
-    "run status": "status",
-}
+def content_of(recorded: Recorded, children: Mapping[str, Recorded]) -> Content:
+    """What was found, in the form of what is said.
+
+    Args:
+        recorded: the run.
+        children: its child runs, by name.
+    """
+    found: Content = {
+        "metrics": Counter((name, step, value) for name, value, step in recorded.points),
+        "parameters": Counter(recorded.params.items()),
+        "tags": Counter(recorded.tags.items()),
+        "texts": Counter((text,) for text in recorded.texts),
+        "artifacts": Counter(recorded.artifacts.items()),
+        "models": Counter(
+            (name, path, data) for name, files in recorded.models.items() for path, data in files.items()
+        ),
+        "registered models": Counter((name, alias) for name, own in recorded.registered.items() for alias in own),
+        "datasets": Counter((name,) for name in recorded.datasets),
+        "console lines": Counter((line,) for line in recorded.console),
+        "notes": Counter([(recorded.note,)] if recorded.note else []),
+        "child runs": Counter(
+            (name, *point) for name, child in children.items() if child.parent for point in child.points
+        ),
+        STATUS: Counter([(None if recorded.outcome is None else recorded.outcome.value,)]),
+    }
+    for shown in recorded.media:
+        found.setdefault(_LABELS[shown.kind], Counter())[shown.name, shown.step] += 1
+    return found
 
 
-def compare(said: Content, found: Content) -> list[Row]:
-    """Every single thing that was said against every one that was found."""
-    return [_compare(kind, getattr(said, field), getattr(found, field)) for kind, field in _KINDS.items()]
+_LABELS = {kind: label for label, kind in KINDS.items() if issubclass(kind, MediaLogged)}
 
 
-def _compare(kind: str, said: Counter[tuple[Any, ...]], found: Counter[tuple[Any, ...]]) -> Row:
+def compare(said: Content, found: Content, handled: Collection[str]) -> list[Row]:
+    """Every single thing that was said, of the kinds that a backend handles, against every one that was found."""
+    kinds = [kind for kind in KINDS if kind in said and kind in handled]
+    return [_compare(kind, said[kind], found.get(kind, Counter())) for kind in (*kinds, STATUS)]
+
+
+def _compare(kind: str, said: Counter[Thing], found: Counter[Thing]) -> Row:
+    if kind in _PARTLY:
+        names = {thing[0] for thing in said}
+        found = Counter({thing: number for thing, number in found.items() if thing[0] in names})
     return Row(
         kind=kind,
         emitted=said.total(),
@@ -71,8 +96,9 @@ def _compare(kind: str, said: Counter[tuple[Any, ...]], found: Counter[tuple[Any
     )
 
 
-def _described(things: Counter[tuple[Any, ...]]) -> Iterator[str]:
+def _described(things: Counter[Thing]) -> Iterator[str]:
     for thing in things.elements():
         *name, value = thing
         label = " at step ".join(map(str, name))
-        yield f"{label} ({len(value):,} bytes)" if isinstance(value, bytes) else f"{label}: {value!r:.80}"
+        shown = f"({len(value):,} bytes)" if isinstance(value, bytes) else repr(value)[:80]
+        yield f"{label}: {shown}" if label else shown

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pickle
-import statistics
 import time
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
@@ -15,7 +13,8 @@ from typing import Any
 import msgspec
 
 from tracelet.api import start_logging, stop_logging
-from tracelet.cli._content import Content
+from tracelet.cli._results import Result, log_results
+from tracelet.cli._said import Clock, Log
 from tracelet.run import Run
 
 PROJECT = "tracelet-demo"
@@ -32,59 +31,6 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: int = 32
     learning_rate: float = 0.001
     optimizer: str = "adam"
-
-
-class Clock(msgspec.Struct):
-    """How long something took, in seconds, call by call."""
-
-    durations: list[float] = []
-
-    @property
-    def total(self) -> float:
-        return sum(self.durations)
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.durations)
-
-    def time(self, function: Callable[..., object], *args: object) -> None:
-        started = time.perf_counter()
-        function(*args)
-        self.durations.append(time.perf_counter() - started)
-
-
-class Log:
-    """A SummaryWriter and a run, with every call timed, and written down without Tracelet's help.
-
-    Attributes:
-        said: everything, as it has to be found in a backend.
-        clocks: by method.
-    """
-
-    def __init__(self, writer: Any, run: Run) -> None:
-        self.said = Content()
-        self.clocks: dict[str, Clock] = {}
-        self._writer = writer
-        self._run = run
-
-    def add_scalar(self, name: str, value: float, step: int) -> None:
-        self.said.points[name, step, float(value)] += 1
-        self._time(self._writer.add_scalar, name, value, step)
-
-    def add_scalars(self, name: str, values: dict[str, float], step: int) -> None:
-        self.said.points.update((f"{name}/{key}", step, float(value)) for key, value in values.items())
-        self._time(self._writer.add_scalars, name, values, step)
-
-    def log_text(self, name: str, text: str) -> None:
-        self.said.texts[name, text] += 1
-        self._time(self._run.log_text, name, text)
-
-    def log_artifact(self, path: Path, name: str) -> None:
-        self.said.files[name, path.read_bytes()] += 1
-        self._time(self._run.log_artifact, path, name)
-
-    def _time(self, method: Callable[..., object], *args: object) -> None:
-        self.clocks.setdefault(method.__name__, Clock()).time(method, *args)
 
 
 class Training(msgspec.Struct, kw_only=True):
@@ -141,9 +87,9 @@ def train(
     )
     writer = writer_class(str(folder / "tensorboard"))
     log = Log(writer, run)
-    log.said.params.update((name, str(value)) for name, value in config.items())
+    log.params(config)
     started = time.perf_counter()
-    accuracy = _fit(log, hyperparameters, folder / "digits.pickle", track)
+    accuracy = _fit(log, hyperparameters, folder, track)
     ended = time.perf_counter()
     writer.close()
     stop_logging(timeout=timeout)
@@ -164,18 +110,18 @@ def _rehearse(writer_class: Any, hyperparameters: Hyperparameters) -> Clock:
     with TemporaryDirectory() as folder:
         writer = writer_class(folder)
         log = Log(writer, nowhere)
-        _fit(log, msgspec.structs.replace(hyperparameters, epochs=3), Path(folder, "digits.pickle"), iter)
+        _fit(log, msgspec.structs.replace(hyperparameters, epochs=3), Path(folder), iter)
         writer.close()
     return log.clocks["add_scalar"]
 
 
 def _fit(
-    log: Log, hyperparameters: Hyperparameters, file: Path, track: Callable[[Iterable[int]], Iterable[int]]
+    log: Log, hyperparameters: Hyperparameters, folder: Path, track: Callable[[Iterable[int]], Iterable[int]]
 ) -> float:
-    """Train, log, and keep the model; returns the accuracy on the test images."""
+    """Train, and log what comes of it; returns the accuracy on the test images."""
     import numpy as np
     from sklearn.datasets import load_digits
-    from sklearn.metrics import classification_report, recall_score
+    from sklearn.metrics import recall_score
     from sklearn.model_selection import train_test_split
     from sklearn.neural_network import MLPClassifier
 
@@ -190,8 +136,10 @@ def _fit(
         learning_rate_init=hyperparameters.learning_rate,
         random_state=seed,
     )
+    log.use_dataset(digits.data, "digits", source="sklearn://load_digits", role="training")
     shuffle = np.random.default_rng(seed)
     step = 0
+    frames = []
     for epoch in track(range(hyperparameters.epochs)):
         order = shuffle.permutation(len(images))
         for batch in np.split(order, range(size, len(order), size)):
@@ -205,8 +153,10 @@ def _fit(
         recalls = recall_score(test_labels, predicted, average=None)
         log.add_scalars("accuracy", accuracies, epoch)
         log.add_scalars("recall", {f"digit_{digit}": recall for digit, recall in enumerate(recalls)}, epoch)
+        log.show("histograms", "log_histogram", "weights/first layer", model.coefs_[0], step=epoch)
+        log.log_console(f"epoch {epoch}: {accuracies['test']:.1%} of the test images recognised")
+        frames.append(model.coefs_[0].copy())
 
-    log.log_text("classification_report.txt", classification_report(test_labels, predicted, zero_division=0.0))
-    file.write_bytes(pickle.dumps(model))
-    log.log_artifact(file, "model/digits.pickle")
+    result = Result(model=model, images=test_images, labels=test_labels, frames=frames, step=step)
+    log_results(log, result, folder)
     return float(accuracies["test"])

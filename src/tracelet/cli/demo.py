@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
+import msgspec
 import rich.progress
 import typer
 
+from tracelet._discovery import OFFICIAL, find, installed
 from tracelet.cli import _output
-from tracelet.cli._content import Content, Row, compare
-from tracelet.cli._digits import Clock, Hyperparameters, Training, summary_writer, train
+from tracelet.cli._content import STATUS, Content, Row, compare, content_of
+from tracelet.cli._digits import Hyperparameters, Training, summary_writer, train
 from tracelet.cli._output import BAD, FAINT, GOOD, Part, count, show, show_table
+from tracelet.cli._places import PLACES, Place
 from tracelet.cli._plot import plot
-from tracelet.cli._readback import READ_BACK
+from tracelet.cli._said import Clock
+from tracelet.cli.backends import KINDS, supported
 from tracelet.errors import TraceletError
 from tracelet.journal import RunDirectory
+from tracelet.readback import reader
 
 EXIT_CODES = """\b
 Exit codes:
-  0  everything that was logged is in the backend, and equal
+  0  everything that was logged is in every backend, and equal
   1  something is missing or differs, or a package is not installed
   2  an option is wrong"""
 
-INSTALL = "python -m pip install '.[demo]' ./plugins/tracelet-mlflow"
-
 _DEADLINE = 120.0  # enough for a database that has to be created first, on a busy machine
 _SHOWN = 5
+_NO_AIM = (3, 13)
+
+
+class _ReadBack(msgspec.Struct):
+    """One backend's part of the demo: what it takes, and how that compares."""
+
+    name: str
+    options: Any
+    found: Content
+    rows: list[Row]
+    degraded: int
 
 
 def demo(
@@ -37,59 +52,78 @@ def demo(
         Path,
         typer.Option(
             metavar="DIR",
-            help="Where everything is put: mlflow.db, mlruns, .tracelet and tracelet-demo.",
+            help="Where everything is put: the backends' files, .tracelet and tracelet-demo.",
             show_default="the working directory",
         ),
     ] = Path(),
     epochs: Annotated[int, typer.Option(min=1, metavar="N", help="How long to train.")] = 30,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the weights and of the order of images.")] = 0,
-    backend: Annotated[str, typer.Option(metavar="NAME", help=f"One of: {', '.join(READ_BACK)}.")] = "mlflow",
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Installed backends, separated by commas: for instance mlflow,aim,wandb,clearml.",
+            show_default="mlflow,aim, or mlflow alone where Aim can't be installed",
+        ),
+    ] = None,
 ) -> None:
     """Train a classifier on real images, log it, and check that all of it arrived.
 
-    The images are the 1,797 handwritten digits that come with scikit-learn. The training logs to TensorBoard's
-    SummaryWriter, as most do; Tracelet delivers that to MLflow (sqlite:///mlflow.db, or MLFLOW_TRACKING_URI). Then
-    the demo asks MLflow's own client for every single point, parameter, text and file, and compares.
+    The images are the 1,797 handwritten digits that come with scikit-learn. The training logs scalars to TensorBoard's
+    SummaryWriter, as most do, and something of every other kind to the run. Tracelet delivers that to all of the
+    backends at once, each on this machine and without an account (or where MLFLOW_TRACKING_URI, AIM_REPO, WANDB_MODE or
+    CLEARML_API_HOST say). Then the demo asks each of them, by its own means, for every single thing, and compares.
     """
-    if backend not in READ_BACK:
-        raise typer.BadParameter(f"must be one of {', '.join(READ_BACK)}", param_hint="--backend")
-    _require_packages(backend)
-    training = _train(directory.absolute(), Hyperparameters(epochs=epochs, seed=seed), backend)
-    _require_delivery(training, backend)
-    found = _read_back(training, backend)
-    _show_loss(found)
+    names = _names(backend)
+    _require_packages(names)
+    training = _train(directory.absolute(), Hyperparameters(epochs=epochs, seed=seed), names)
+    _require_delivery(training, names)
+    show()
+    show("Reading everything back …")
+    results = [_read_back(training, name) for name in names]
+    _show_loss(results[0].found)
     _show_times(training)
-    rows = compare(training.log.said, found)
-    _show_rows(rows, backend)
-    _show_next(training, backend)
-    problems = [problem for row in rows for problem in _problems(row)]
+    _show_rows(training, results)
+    _show_next(training, results)
+    problems = [f"{result.name}: {problem}" for result in results for row in result.rows for problem in _problems(row)]
     if problems:
-        _fail(f"{count(len(problems), 'thing')} missing from {backend}, or not as logged", problems)
-    show((f"Everything that was logged is in {backend}.", f"bold {GOOD}"))
+        _fail(f"{count(len(problems), 'thing')} missing, or not as logged", problems)
+    show((f"Everything that was logged is in {' and in '.join(names)}.", f"bold {GOOD}"))
 
 
-def _require_packages(backend: str) -> None:
+def _names(given: str | None) -> list[str]:
+    """The backends. Raises BadParameter."""
+    if given is None:
+        return ["mlflow"] if sys.version_info >= _NO_AIM else ["mlflow", "aim"]
+    names = [name.strip() for name in given.split(",") if name.strip()]
+    unknown = [name for name in names if name not in PLACES and name not in installed()]
+    if not names or unknown:
+        known = ", ".join(sorted({*PLACES, *installed()}))
+        raise typer.BadParameter(f"{given!r} names something else than: {known}", param_hint="--backend")
+    return list(dict.fromkeys(names))
+
+
+def _require_packages(names: Sequence[str]) -> None:
     """Exit if something is not installed, naming all of it."""
-    from tracelet._discovery import installed
-
     missing = [] if find_spec("sklearn") else ["scikit-learn"]
     if summary_writer() is None:
         missing.append("tensorboardX (or torch and tensorboard)")
-    if backend not in installed():
-        missing.append(f"the {backend} plugin")
+    there = installed()
+    missing += [f"the {name} plugin" for name in names if name not in there]
     if missing:
-        _fail(f"not installed: {', '.join(missing)}. In a checkout of Tracelet, run: {INSTALL}")
+        plugins = [f"./plugins/{OFFICIAL[name]}" for name in names if name in OFFICIAL]
+        command = " ".join(["python -m pip install '.[demo]'", *plugins])
+        _fail(f"not installed: {', '.join(missing)}. In a checkout of Tracelet, run: {command}")
 
 
-def _train(directory: Path, hyperparameters: Hyperparameters, backend: str) -> Training:
+def _train(directory: Path, hyperparameters: Hyperparameters, names: Sequence[str]) -> Training:
     show("Training on 1,797 images of handwritten digits, logging with ", (f"{summary_writer()}.SummaryWriter", "bold"))
     track = partial(_track, total=hyperparameters.epochs)
-    options = {backend: READ_BACK[backend].options(directory)}
+    options = {name: PLACES.get(name, Place(lambda _: {})).chosen(directory) for name in names}
     try:
         training = train(directory, options, hyperparameters, _DEADLINE, track)
     except TraceletError as error:
         _fail(str(error))
-    training.log.said.status["status", READ_BACK[backend].finished] += 1
     show(
         f"Trained in {training.seconds:.1f} s: {training.accuracy:.1%} of the test images are recognised. ",
         f"Closing the run took another {training.closing:.1f} s.",
@@ -104,36 +138,42 @@ def _track(epochs: Iterable[int], total: int) -> Iterable[int]:
     )
 
 
-def _require_delivery(training: Training, backend: str) -> None:
-    """Exit if the backend has not got everything by Tracelet's own account."""
+def _require_delivery(training: Training, names: Sequence[str]) -> None:
+    """Exit if a backend has not got everything by Tracelet's own account."""
     run = training.run
     if not run.id:
         _fail("nothing was recorded: unset TRACELET_MODE, RANK and LOCAL_RANK")
-    status = run.status().backends[backend]
-    if status.pending or status.outcome is None:
-        why = status.last_error or status.state
-        _fail(f"{count(status.pending)} pending ({why}). Deliver them with: tracelet sync {run.directory}")
+    for name in names:
+        status = run.status().backends[name]
+        if status.pending or status.outcome is None:
+            why = status.last_error or status.state
+            _fail(f"{name}: {count(status.pending)} pending ({why}). Deliver with: tracelet sync {run.directory}")
+        if status.dead_lettered:
+            _fail(f"{name}: {count(status.dead_lettered)} refused: {status.last_error}")
 
 
-def _read_back(training: Training, backend: str) -> Content:
-    client = READ_BACK[backend].client
-    show()
-    show("Reading everything back with ", (client, "bold"), " …")
-    texts = {name for name, _ in training.log.said.texts}
+def _read_back(training: Training, name: str) -> _ReadBack:
+    """What a backend has, by its own means."""
+    read = reader(name)
+    if read is None:
+        _fail(f"the {name} plugin has no reader (an entry point of the group tracelet.readers)")
+    directory = RunDirectory(training.run.directory)
+    target = find(name, directory.read_record().backends[name])
     try:
-        return READ_BACK[backend].read(_options(training, backend), training.run.id, texts)
+        recorded = read(target.options, training.run.id)
+        children = {child: read(target.options, run_id) for child, run_id in training.log.children.items()}
     except LookupError as error:
-        _fail(f"{backend} has no such run: {error.args[0]}")
-
-
-def _options(training: Training, backend: str) -> dict[str, object]:
-    """The backend's options, as they were resolved."""
-    return RunDirectory(training.run.directory).read_record().backends[backend]
+        if type(error) is not LookupError:  # not what a reader says, but a fault of it
+            raise
+        _fail(f"{name} has no such run: {error.args[0]}")
+    found = content_of(recorded, children)
+    rows = compare(training.log.said, found, supported(target.backend))
+    return _ReadBack(name, target.options, found, rows, training.run.status().backends[name].degraded)
 
 
 def _show_loss(found: Content) -> None:
     loss = [
-        value for step, value in sorted((step, value) for name, step, value in found.points if name == "train/loss")
+        value for step, value in sorted((step, value) for name, step, value in found["metrics"] if name == "train/loss")
     ]
     console = _output.console
     show()
@@ -148,7 +188,7 @@ def _show_times(training: Training) -> None:
     show()
     show((f"Logging took {total:.2f} s", "bold"), f" of {training.seconds:.1f} s, TensorBoard's own files included")
     rows = [[name, f"{len(clock.durations):,}", *_times(clock)] for name, clock in clocks.items()]
-    rows.append(["add_scalar without a run", f"{len(training.without.durations):,}", *_times(training.without)])
+    rows.insert(2, ["add_scalar without a run", f"{len(training.without.durations):,}", *_times(training.without)])
     show_table(["", "calls", "seconds", "median µs"], rows, indent="  ")
 
 
@@ -156,29 +196,38 @@ def _times(clock: Clock) -> list[str]:
     return [f"{clock.total:.3f}", f"{clock.median * 1e6:,.1f}"]
 
 
-def _show_rows(rows: Sequence[Row], backend: str) -> None:
+def _show_rows(training: Training, results: Sequence[_ReadBack]) -> None:
+    said = training.log.said
+    kinds = [kind for kind in (*KINDS, STATUS) if kind in said]
     cells: list[list[Part]] = [
-        [
-            row.kind,
-            f"{row.emitted:,}",
-            f"{row.found:,}",
-            ("equal", GOOD)
-            if row.equal
-            else (f"{len(row.missing):,} missing, {len(row.unexpected):,} unexpected", BAD),
-        ]
-        for row in rows
+        [kind, f"{said[kind].total():,}", *(part for result in results for part in _verdict(result, kind))]
+        for kind in kinds
     ]
     show()
     show(("Compared, one by one", "bold"))
-    show_table(["", "emitted", f"in {backend}", ""], cells, indent="  ")
+    heading = ["", "emitted", *(title for result in results for title in (f"in {result.name}", ""))]
+    show_table(heading, cells, indent="  ")
+    for result in results:
+        if result.degraded:
+            show(f"  {result.name}: {count(result.degraded)} kept in another form (degraded)")
 
 
-def _show_next(training: Training, backend: str) -> None:
-    options = _options(training, backend)
-    url = training.run.urls.get(backend)
+def _verdict(result: _ReadBack, kind: str) -> list[Part]:
+    row = next((row for row in result.rows if row.kind == kind), None)
+    if row is None:
+        return ["-", ("not possible", FAINT)]
+    if row.equal:
+        return [f"{row.found:,}", ("equal", GOOD)]
+    return [f"{row.found:,}", (f"{len(row.missing):,} missing, {len(row.unexpected):,} unexpected", BAD)]
+
+
+def _show_next(training: Training, results: Sequence[_ReadBack]) -> None:
     show()
-    show("Look at it:  ", (url or READ_BACK[backend].viewer(options) or "", "bold"))
-    show("Its files:   ", str(training.folder))
+    show(("Look at it", "bold"))
+    for result in results:
+        viewer = PLACES.get(result.name, Place(lambda _: {})).viewer(result.options)
+        show(f"  {result.name:<8}  ", training.run.urls.get(result.name) or viewer or "")
+    show("  files     ", str(training.folder))
     show()
 
 

@@ -21,28 +21,17 @@ class ExitWatch:
 
     def __init__(self, finish: Callable[[Outcome], None]) -> None:
         self._finish = finish
-        self._code: object = None
-        self._uncaught: BaseException | None = None
         self._seen = getattr(sys, "last_value", None)
-        self._wrapper: Callable[..., Any] = sys.exit
-        self._exit: Callable[..., Any] = sys.exit
 
     def install(self) -> None:
         """Begin to watch."""
-        original = self._exit = sys.exit
-
-        def exit(code: str | int | None = None, /) -> NoReturn:  # noqa: A001 - it stands in for sys.exit
-            self._code = code
-            original(code)
-
-        self._wrapper = sys.exit = exit
+        _exits.watch(self)
         atexit.register(self._at_exit)
 
     def remove(self) -> None:
-        """Watch no more; `sys.exit` is put back unless somebody else replaced it since."""
+        """Watch no more."""
         atexit.unregister(self._at_exit)
-        if sys.exit is self._wrapper:
-            sys.exit = self._exit
+        _exits.ignore(self)
 
     def _at_exit(self) -> None:
         self._finish(self._outcome())
@@ -52,6 +41,38 @@ class ExitWatch:
         uncaught = getattr(sys, "last_value", None)
         if uncaught is not None and uncaught is not self._seen:
             return Outcome.KILLED if isinstance(uncaught, KeyboardInterrupt) else Outcome.FAILED
-        if self._code in (None, 0):
+        if _exits.code in (None, 0):
             return Outcome.COMPLETED
-        return Outcome.KILLED if self._code == _INTERRUPTED else Outcome.FAILED
+        return Outcome.KILLED if _exits.code == _INTERRUPTED else Outcome.FAILED
+
+
+class _Exits:
+    """Stands in for `sys.exit` while anybody watches, and remembers what it was last called with.
+
+    It is put back when nobody does, unless somebody else replaced it since; then it only passes on.
+    """
+
+    def __init__(self) -> None:
+        self.code: object = None
+        self._watches: set[ExitWatch] = set()
+        self._original: Callable[..., Any] = sys.exit
+
+    def watch(self, watch: ExitWatch) -> None:
+        if not self._watches:
+            self.code = None
+            if sys.exit != self.exit:
+                self._original, sys.exit = sys.exit, self.exit
+        self._watches.add(watch)
+
+    def ignore(self, watch: ExitWatch) -> None:
+        self._watches.discard(watch)
+        if not self._watches and sys.exit == self.exit:
+            sys.exit = self._original
+
+    def exit(self, code: str | int | None = None, /) -> NoReturn:
+        self.code = code
+        self._original(code)
+        raise AssertionError("sys.exit returned")
+
+
+_exits = _Exits()

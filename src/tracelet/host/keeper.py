@@ -23,13 +23,15 @@ class Keeper:
     Args:
         watch: called every tick; see `ProcessHost.watch`.
         backends: those whose links are shown once they are known.
+        tell: tells the user.
     """
 
-    def __init__(self, watch: Callable[[], None], backends: Collection[str]) -> None:
+    def __init__(self, watch: Callable[[], None], backends: Collection[str], tell: Callable[[str], None] = say) -> None:
         # A SimpleQueue's put, unlike an Event's set, may be interrupted by a signal handler that calls it again.
         self.nudges: SimpleQueue[bool] = SimpleQueue()
         self._watch = watch
         self._backends = backends
+        self._tell = tell
         self._unlinked = set(backends)
         self._delivered: dict[str, int] = {}  # by log key, to every backend; for when the cursors are deleted
         self._said: set[str] = set()
@@ -106,4 +108,4 @@ class Keeper:
     def _say_once(self, message: str) -> None:
         if message not in self._said:
             self._said.add(message)
-            say(message)
+            self._tell(message)

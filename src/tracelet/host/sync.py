@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -216,6 +216,8 @@ async def deliver(backlogs: Sequence[Backlog], timeout: float, watcher: Watcher)
     queues: dict[str, list[Backlog]] = {}
     for backlog in backlogs:
         queues.setdefault(backlog.backend, []).append(backlog)
+    for queue in queues.values():
+        queue.sort(key=_depths(queue))  # a child is not opened before its parent is
 
     async def work_off(queue: list[Backlog]) -> None:
         retry = True
@@ -228,6 +230,19 @@ async def deliver(backlogs: Sequence[Backlog], timeout: float, watcher: Watcher)
     async with anyio.create_task_group() as tasks:
         for queue in queues.values():
             tasks.start_soon(work_off, queue)
+
+
+def _depths(queue: Sequence[Backlog]) -> Callable[[Backlog], int]:
+    """How many of a backlog's ancestors are in the queue."""
+    parents = {backlog.run.id: backlog.run.parent for backlog in queue}
+
+    def depth(backlog: Backlog) -> int:
+        count, parent = 0, backlog.run.parent
+        while parent in parents and count < len(parents):
+            count, parent = count + 1, parents[parent]
+        return count
+
+    return depth
 
 
 async def _give_up(bus: Bus, timeout: float, scope: anyio.CancelScope) -> None:

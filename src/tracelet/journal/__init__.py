@@ -1,5 +1,6 @@
 """The journal: the record of a run on the local disk, and the queue between training and delivery."""
 
+from tracelet.journal.blobs import files_in, measured
 from tracelet.journal.cursor import Cursor, CursorRecord, LogCount, holder, read_cursor
 from tracelet.journal.directory import RunDirectory, RunRecord, file_name, log_key, new_run_id
 from tracelet.journal.reader import Frames, LogReader, Position, Tally, tally
@@ -21,9 +22,11 @@ __all__ = [
     "RunRecord",
     "Tally",
     "file_name",
+    "files_in",
     "frame_size",
     "holder",
     "log_key",
+    "measured",
     "new_run_id",
     "read_cursor",
     "tally",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -16,8 +17,10 @@ def copy_in(source: Path, blobs: Path, name: str) -> Path:
     """Copy a file to `blobs/name`, sharing its blocks where the file system can.
 
     Raises:
-        OSError: the source can't be read or there is no room; nothing is left behind.
+        OSError: the source can't be read, is no regular file, or there is no room; nothing is left behind.
     """
+    if not stat.S_ISREG(source.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(source))
     blobs.mkdir(parents=True, exist_ok=True)
     target = blobs / name
     try:
@@ -47,15 +50,47 @@ def copy_tree(source: Path, blobs: Path, name: str) -> Path:
     blobs.mkdir(parents=True, exist_ok=True)
     target = blobs / name
     try:
-        for folder, _, files in os.walk(source, followlinks=True):
-            place = target / Path(folder).relative_to(source)
-            place.mkdir()
-            for file in files:
-                copy_in(Path(folder, file), place, file)
+        target.mkdir()
+        for file in files_in(source, without=blobs.parent.parent):
+            copy_in(file, (target / file.relative_to(source)).parent, file.name)
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
     return target
+
+
+def files_in(source: Path, *, without: Path) -> Iterator[Path]:
+    """The regular files of a folder and of those in it, by name; links are followed, but to no folder twice.
+
+    Args:
+        without: a folder that is left out, with all that is in it.
+
+    Raises:
+        OSError: a folder can't be read.
+    """
+
+    def raise_it(error: OSError) -> None:
+        raise error
+
+    seen = {_identity(without)} if without.exists() else set()
+    for folder, folders, files in os.walk(source, followlinks=True, onerror=raise_it):
+        place = Path(folder)
+        seen.add(_identity(place))
+        folders[:] = sorted(name for name in folders if _identity(place / name) not in seen)
+        for name in sorted(files):
+            if (place / name).is_file():
+                yield place / name
+
+
+def measured(source: Path, files: Iterable[Path]) -> tuple[int, int]:
+    """The size in bytes, and the latest time of modification in nanoseconds, of a file or of a folder's files."""
+    found = [file.stat() for file in files] if source.is_dir() else [source.stat()]
+    return sum(one.st_size for one in found), max((one.st_mtime_ns for one in found), default=0)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
 
 
 def _copy(reader: int, writer: int, source: Path, target: Path) -> None:

@@ -67,7 +67,7 @@ class Recorder:
         name = self._blob_name(source.suffix)
         if source.is_dir():
             place = copy_tree(source, self.directory.blobs, name)
-            self._unsynced += [file for file in place.rglob("*") if file.is_file()]
+            self._unsynced += list(place.rglob("*"))
         else:
             place = copy_in(source, self.directory.blobs, name)
         self._unsynced.append(place)
@@ -84,7 +84,8 @@ class Recorder:
         return place.relative_to(self.directory.path)
 
     def _blob_name(self, suffix: str) -> str:
-        return f"{self.writer}-{next(self._blob_numbers):06}{suffix[:_LONGEST_SUFFIX]}"
+        plain = "".join(char for char in suffix if char == "." or (char.isascii() and char.isalnum()))
+        return f"{self.writer}-{next(self._blob_numbers):06}{plain[:_LONGEST_SUFFIX]}"
 
     def lose(self, reason: str) -> None:
         """Count an event that can't be recorded."""

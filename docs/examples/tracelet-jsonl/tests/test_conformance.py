@@ -1,15 +1,12 @@
-"""The conformance suite over the example plugin, and what it does beyond that."""
+"""The conformance suite over the example plugin."""
 
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from tracelet_jsonl import JsonLines, JsonLinesOptions
+from tracelet_jsonl.readback import read
 
-from tracelet import media
-from tracelet.backend import Outcome
-from tracelet.events import LANES, MediaLogged
-from tracelet.testing.conformance import BackendConformance, Recorded, Shown
+from tracelet.testing.conformance import BackendConformance, Recorded
 
 
 class TestJsonLines(BackendConformance):
@@ -19,63 +16,4 @@ class TestJsonLines(BackendConformance):
         return JsonLinesOptions(path=str(tmp_path / "events.jsonl"))
 
     async def read(self, options: Any, run_id: str) -> Recorded:
-        lines = map(msgspec.json.decode, Path(options.path).read_bytes().splitlines())
-        own = [line for line in lines if line["run"] == run_id]
-        found = Recorded(runs=sum(line["kind"] == "opened" for line in own))
-        for line in own:
-            match line["kind"]:
-                case "MetricsLogged":
-                    found.points += [
-                        (_in_context(line, name), _number(v), line["step"]) for name, v in line["values"].items()
-                    ]
-                case "ParamsLogged":
-                    found.params |= {name: str(value) for name, value in line["values"].items()}
-                case "TagsSet":
-                    found.tags |= line["values"]
-                case "TextLogged":
-                    found.texts.append(line["text"])
-                case "NoteSet":
-                    found.note = line["text"]
-                case "ConsoleLine":
-                    found.console += line["text"].split("\n")
-                case "DatasetUsed":
-                    found.datasets = sorted({*found.datasets, line["name"]})
-                case "ArtifactLogged":
-                    found.artifacts[line["name"]] = Path(line["path"]).read_bytes()
-                case "ModelLogged":
-                    found.models[line["name"]] = _files(Path(line["path"]))
-                case "ModelRegistered":
-                    found.registered[line["name"]] = line["aliases"]
-                case "opened":
-                    found.parent = line["parent"]
-                case "closed":
-                    found.outcome, found.ended = Outcome(line["outcome"]), line["time"]
-                case kind if issubclass(_KINDS[kind], MediaLogged):
-                    found.media.append(_shown(line))
-        return found
-
-
-_KINDS = {kind.__name__: kind for kind in LANES}
-
-
-def _shown(line: dict[str, Any]) -> Shown:
-    """The medium of a line, whose file is read as `tracelet.media` does."""
-    kind = _KINDS[line["kind"]]
-    assert issubclass(kind, MediaLogged)
-    event = kind(**{field: line[field] for field in kind.__struct_fields__})
-    return Shown(kind, _in_context(line, line["name"]), line["step"], [file.data for file in media.as_files(event)])
-
-
-def _files(path: Path) -> dict[str, bytes]:
-    """The files of a model, by their path within it."""
-    return {
-        str(file.relative_to(path)).strip("."): file.read_bytes() for file in [path, *path.rglob("*")] if file.is_file()
-    }
-
-
-def _in_context(line: dict[str, Any], name: str) -> str:
-    return name if not line["context"] else f"{name} {line['context']}"
-
-
-def _number(value: Any) -> int | float:
-    return value if isinstance(value, int) else float(value)
+        return read(options, run_id)

@@ -10,18 +10,43 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
-from tracelet.backend import Batch, Idempotency, Opened, Outcome, RunInfo, State
+from tracelet.backend import Batch, Idempotency, Opened, Outcome, RunInfo, State, Support, mapped, native
 from tracelet.delivery import Delivery
 from tracelet.errors import Denied, Transient
-from tracelet.events import ArtifactLogged, Event, MetricsLogged, ParamsLogged, TagsSet, TextLogged
-from tracelet_mlflow._convert import convert
+from tracelet.events import (
+    ArtifactLogged,
+    AudioLogged,
+    ConsoleLine,
+    CurveLogged,
+    DatasetUsed,
+    EmbeddingLogged,
+    Event,
+    FigureLogged,
+    GraphLogged,
+    HistogramLogged,
+    ImageLogged,
+    Lane,
+    MeshLogged,
+    MetricsLogged,
+    ModelLogged,
+    ModelRegistered,
+    NoteSet,
+    ParamsLogged,
+    RunStarted,
+    TableLogged,
+    TagsSet,
+    TextLogged,
+    VideoLogged,
+)
 from tracelet_mlflow._errors import AlreadyExists
-from tracelet_mlflow._export import BatchExport, Identity, require_active
+from tracelet_mlflow._export import require_active
+from tracelet_mlflow._lanes import BulkLane, StreamLane
 from tracelet_mlflow._names import artifact_path
 from tracelet_mlflow._options import Options as MLflowOptions
 from tracelet_mlflow._transport import Experiment, NewRun, Run, Transport, connect
 
 RUN_ID_TAG = "tracelet.run_id"
+PARENT_TAG = "mlflow.parentRunId"
 _STATUS = {Outcome.COMPLETED: "FINISHED", Outcome.FAILED: "FAILED", Outcome.KILLED: "KILLED"}
 
 
@@ -30,14 +55,35 @@ class MLflow:
 
     Attributes:
         idempotency: MLflow's key of a point is (name, millisecond, step, value), so that one it has is not stored
-            again; a param of the same value is taken as it is; tags and files are replaced by their equals.
+            again; a param of the same value is taken as it is; tags and files are replaced by their equals; models and
+            console lines are known by tags that tell of their events.
     """
 
     # A request holds 1,000 points at most, and a server stores one large request ten times as fast as many small ones.
     delivery: ClassVar[Delivery] = Delivery(batch_size=1_000, linger=1.0, timeout=300.0)
-    handles: ClassVar[frozenset[type[Event]]] = frozenset(
-        {MetricsLogged, ParamsLogged, TagsSet, TextLogged, ArtifactLogged}
-    )
+    handles: ClassVar[dict[type[Event], Support]] = {
+        RunStarted: native("a child run is nested under its parent"),
+        MetricsLogged: native("Model metrics"),
+        ParamsLogged: native("Parameters"),
+        TagsSet: native("Tags"),
+        NoteSet: native("Description (tag mlflow.note.content)"),
+        DatasetUsed: native("Datasets used"),
+        ImageLogged: native("image charts (as mlflow.log_image with a key)"),
+        FigureLogged: native("artifacts: media/figures (as mlflow.log_figure)"),
+        TableLogged: native("artifacts: media/tables (as mlflow.log_table)"),
+        ArtifactLogged: native("Artifacts"),
+        ModelLogged: native("Models (a logged model)"),
+        ModelRegistered: native("Model registry"),
+        TextLogged: native("artifacts: NAME.txt (as mlflow.log_text)"),
+        ConsoleLine: mapped("artifacts: console"),
+        HistogramLogged: mapped("artifacts: media/histograms (JSON and SVG)"),
+        AudioLogged: mapped("artifacts: media/audio (played there)"),
+        VideoLogged: mapped("artifacts: media/videos (shown there)"),
+        MeshLogged: mapped("artifacts: media/meshes (OBJ and HTML)"),
+        EmbeddingLogged: mapped("artifacts: media/embeddings (TSV)"),
+        GraphLogged: mapped("artifacts: media/graphs (JSON)"),
+        CurveLogged: mapped("artifacts: media/curves (JSON and SVG)"),
+    }
     idempotency: ClassVar[Idempotency] = Idempotency.KEYED
     Options: ClassVar[type[msgspec.Struct]] = MLflowOptions
 
@@ -46,7 +92,7 @@ class MLflow:
         self._info = run
         self._transport: Transport | None = None
         self._run: Run | None = None
-        self._uploaded: set[Identity] = set()
+        self._lanes: dict[Lane, StreamLane | BulkLane] = {}
 
     async def open(self, state: State | None) -> Opened:
         await self.close()
@@ -60,18 +106,14 @@ class MLflow:
             await self.close()
             raise
         self._run = run
+        self._lanes = {
+            Lane.STREAM: StreamLane(transport, run),
+            Lane.BULK: BulkLane(transport, run, self._info.blocking),
+        }
         return Opened(_state(run), self._link(run))
 
     async def export(self, batch: Batch) -> None:
-        transport, run = self._opened()
-        content = convert(batch)
-        export = BatchExport(transport, run, batch, self._info.blocking, self._uploaded)
-        await export.log("metrics", content.metrics)
-        await export.log("params", content.params)
-        await export.log("tags", list(content.tags.values()))
-        for upload in (*content.texts.values(), *content.artifacts):
-            await export.upload(upload)
-        export.finish()
+        await self._lanes[batch.lane].export(batch)
 
     async def finish(self, outcome: Outcome, time: float) -> None:
         transport, run = self._opened()
@@ -99,6 +141,9 @@ class MLflow:
             "mlflow.source.name": self._options.source_name or "",
             "mlflow.source.type": "LOCAL",
         }
+        parent = self._info.parent
+        if parent is not None and parent.state is not None:
+            tags[PARENT_TAG] = parent.state["run_id"]
         new = NewRun(experiment.experiment_id, self._info.name, int(self._info.started * 1000), tags)
         run = await transport.create_run(new)
         self._info.save_state(_state(run))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-from tracelet.backend import Batch, BlockingCalls
+from tracelet.backend import Batch
 from tracelet.errors import Denied, Rejected
-from tracelet.events import ArtifactLogged, Lane
-from tracelet_mlflow._convert import R, Table, Upload, requests
+from tracelet.events import Lane
 from tracelet_mlflow._errors import Unreadable
+from tracelet_mlflow._records import R, Records, Table, requests
 from tracelet_mlflow._transport import Run, Transport
 
 Identity: TypeAlias = tuple[str, Lane, int]
@@ -24,42 +22,49 @@ class BatchExport:
 
     MLflow refuses a whole request for one record, and stores nothing of it: the request is halved until the records
     at fault are alone, so that their neighbours arrive, also those of the same event.
+
+    Args:
+        stored: what an earlier attempt has stored already, and how it was degraded; kept up to date.
     """
 
-    def __init__(
-        self, transport: Transport, run: Run, batch: Batch, blocking: BlockingCalls, uploaded: set[Identity]
-    ) -> None:
+    def __init__(self, transport: Transport, run: Run, batch: Batch, stored: dict[Identity, str | None]) -> None:
         self._transport = transport
         self._run = run
         self._batch = batch
-        self._blocking = blocking
-        self._uploaded = uploaded
+        self._stored = stored
         self._refused: dict[int, str] = {}
 
-    async def log(self, table: Table, records: Sequence[R]) -> None:
+    async def log(self, table: Table, records: Records[R]) -> None:
         """Store metrics, params or tags."""
-        for chunk in requests(table, records):
+        for part in requests(table, records):
             try:
-                await self._transport.log(self._run.run_id, table, chunk)
+                await self._transport.log(self._run.run_id, table, part.items)
             except Rejected as error:
                 await self._require_run()
-                await self._isolate(table, chunk, error)
+                await self._isolate(table, part, error)
 
-    async def upload(self, upload: Upload) -> None:
-        """Store a text, or the file that an event tells of, if it is there and was not stored by an earlier attempt."""
-        identity = (self._batch.writer, self._batch.lane, self._batch.sequences[upload.index])
+    @asynccontextmanager
+    async def refusals(self, *indexes: int) -> AsyncIterator[None]:
+        """What is refused inside is refused of these events; delivery of the others goes on."""
         try:
-            if isinstance(upload.source, bytes):
-                await self._transport.upload(self._run, upload.path, upload.source)
-            elif identity not in self._uploaded:
-                path = await self._inspect(upload.index, upload.source)
-                await self._transport.upload(self._run, upload.path, path)
-                self._uploaded.add(identity)
+            yield
         except Unreadable as error:
-            self._refused[upload.index] = str(error)
+            self._refuse(indexes, error)
         except Rejected as error:
             await self._require_run()
-            self._refused[upload.index] = str(error)
+            self._refuse(indexes, error)
+
+    def is_stored(self, index: int) -> bool:
+        """Whether an earlier attempt has stored the event."""
+        identity = self._identity(index)
+        reason = self._stored.get(identity)
+        if reason is not None:
+            self._batch.degrade(index, reason)
+        return identity in self._stored
+
+    def note_stored(self, index: int) -> None:
+        """The event need not be sent again if the batch is."""
+        self._stored[self._identity(index)] = self._batch.degraded.get(self._batch.sequences[index])
 
     def finish(self) -> None:
         """Raise what was refused, if anything was."""
@@ -67,25 +72,26 @@ class BatchExport:
             reasons = list(dict.fromkeys(self._refused.values()))
             more = f" (and {len(reasons) - _REASONS_SHOWN} more)" if len(reasons) > _REASONS_SHOWN else ""
             raise Rejected("; ".join(reasons[:_REASONS_SHOWN]) + more, self._refused)
-        self._uploaded.difference_update((self._batch.writer, self._batch.lane, n) for n in self._batch.sequences)
+        for index in range(len(self._batch)):
+            self._stored.pop(self._identity(index), None)
 
-    async def _isolate(self, table: Table, records: Sequence[R], error: Rejected) -> None:
+    async def _isolate(self, table: Table, records: Records[R], error: Rejected) -> None:
         if len(records) == 1:
-            self._refused[records[0].index] = str(error)
+            self._refuse(records.owners, error)
             return
         middle = len(records) // 2
-        for half in (records[:middle], records[middle:]):
+        for half in (records.part(0, middle), records.part(middle, len(records))):
             try:
-                await self._transport.log(self._run.run_id, table, half)
+                await self._transport.log(self._run.run_id, table, half.items)
             except Rejected as refusal:
                 await self._isolate(table, half, refusal)
 
-    async def _inspect(self, index: int, event: ArtifactLogged) -> Path:
-        path = Path(event.path)
-        found = await self._blocking(_stat, path)
-        if (found.st_size, found.st_mtime_ns) != (event.size, event.mtime_ns) and not event.copied:
-            self._batch.degrade(index, "the file was changed after it was logged")
-        return path
+    def _refuse(self, indexes: Iterable[int], error: Rejected) -> None:
+        for index in indexes:
+            self._refused[index] = str(error)
+
+    def _identity(self, index: int) -> Identity:
+        return self._batch.writer, self._batch.lane, self._batch.sequences[index]
 
     async def _require_run(self) -> None:
         """Raises Denied when it is the run that is gone, and nothing in the batch is at fault."""
@@ -99,15 +105,3 @@ def require_active(run: Run) -> None:
     """Raises Denied for a run in MLflow's bin."""
     if run.lifecycle_stage != "active":
         raise Denied(f"the MLflow run {run.run_id} was deleted: restore it (mlflow runs restore --run-id {run.run_id})")
-
-
-def _stat(path: Path) -> os.stat_result:
-    try:
-        found = path.stat()
-    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        raise Unreadable(f"{path}: {error.strerror}") from error
-    if not stat.S_ISREG(found.st_mode):
-        raise Unreadable(f"{path} is not a file")
-    if not os.access(path, os.R_OK):
-        raise Unreadable(f"{path} can't be read: permission denied")
-    return found

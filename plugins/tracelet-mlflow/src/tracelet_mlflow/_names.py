@@ -1,4 +1,4 @@
-"""Names as MLflow takes them: keys of metrics, params and tags, and the paths of artifacts.
+"""Names as MLflow takes them: keys of metrics, params and tags, the paths of artifacts, names of images and models.
 
 A name that MLflow takes is used as it is. Any other is changed, and then carries a hash of the original, so that two
 names never become one.
@@ -19,6 +19,10 @@ MAX_KEY = 250
 _KEY = re.compile(r"[/\w.\- :]+")
 _NOT_KEY = re.compile(r"[^/\w.\- :]+")
 _NOT_PATH = re.compile(r"[\x00-\x1f\x7f\\%#?:]+")
+_NOT_MODEL = re.compile(r"[\x00-\x1f\x7f/:.%\"'\\]+")
+_NOT_REGISTERED = re.compile(r"[\x00-\x1f\x7f/:@\\]+")
+_NOT_ALIAS = re.compile(r"[^\w\-]+")
+_VERSION = re.compile(r"[vV]\d+")
 _MAX_COMPONENT = 200
 _MAX_PATH = 800
 
@@ -26,6 +30,9 @@ _CONTEXT_NAME = re.compile(r"[\w.\-]+")
 _CONTEXT_TEXT = re.compile(r"[^\W\d][\w.\-]*")
 _CONTEXT_FLOAT = re.compile(r"-?\d+\.\d+")
 _LIKE_CONTEXT = re.compile(r" [\w.\-]+[:=][\w.\-]+$")
+_LIKE_STEP = re.compile(r"(^|/)step_(?=-?\d)")
+_NOT_IMAGE = re.compile(r"[+~]+")
+_MAX_IMAGE = 120
 _LIKE_OTHERS = ("True", "False", "None")
 
 _EXTENSIONS = frozenset(
@@ -90,6 +97,49 @@ def text_path(name: str, step: int | None, context: Context) -> Name:
     if altered:
         folder = f"{folder}-{_hash(_identity(stem, context))}"
     return Name(folder + (extension if step is None else f"/step_{step}{extension}"), altered)
+
+
+def media_folder(name: str, context: Context) -> Name:
+    """The folder of what is shown under a name, whose files are `step_<n>.<suffix>`; no name can be taken for one."""
+    said = name + _suffix(context, "=")
+    folder = _LIKE_STEP.sub(r"\1step-", _clean_path(said))
+    if folder == said and _is_unambiguous(name, context):
+        return Name(folder, altered=False)
+    return Name(f"{folder}-{_hash(_identity(name, context))}", altered=True)
+
+
+def image_key(name: str, context: Context) -> Name:
+    """The name of an image in MLflow's image charts, as it is in a file's name: with "~" for "/"."""
+    said = name + _suffix(context, "=")
+    text = _NOT_IMAGE.sub("_", _clean_path(said))
+    if text == said and len(text.encode()) <= _MAX_IMAGE and _is_unambiguous(name, context):
+        return Name(text.replace("/", "~"), altered=False)
+    end = f"-{_hash(_identity(name, context))}"
+    return Name(_cut(text.replace("/", "~"), _MAX_IMAGE - len(end)) + end, altered=True)
+
+
+def model_name(name: str) -> Name:
+    """The name of a logged model."""
+    text = _cut(_NOT_MODEL.sub("_", name), _MAX_COMPONENT)
+    if text == name and text.strip():
+        return Name(text, altered=False)
+    return Name(f"{text}-{_hash(name)}", altered=True)
+
+
+def registered_name(name: str) -> Name:
+    """The name of a registered model, which MLflow's pages and URIs have as a part of a path."""
+    text = _cut(_NOT_REGISTERED.sub("_", name), _MAX_COMPONENT)
+    if text == name and text.strip() and text not in (".", ".."):
+        return Name(text, altered=False)
+    return Name(f"{text.strip('.')}-{_hash(name)}", altered=True)
+
+
+def alias(name: str) -> Name:
+    """An alias of a version; "latest" and "v1" have a meaning of MLflow's own."""
+    text = _NOT_ALIAS.sub("_", name)[:MAX_KEY]
+    if text == name and text and text.lower() != "latest" and not _VERSION.fullmatch(text):
+        return Name(text, altered=False)
+    return Name(f"{text[: MAX_KEY - 9]}-{_hash(name)}", altered=True)
 
 
 def _is_key(text: str) -> bool:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import mlflow.entities
 import mlflow.store.db.utils
+import msgspec
 import requests
 import sqlalchemy.exc
 from mlflow import MlflowClient
@@ -18,9 +19,11 @@ from mlflow.exceptions import MlflowException
 
 from tracelet.backend import BlockingCalls
 from tracelet.errors import Rejected, TraceletError, Transient
-from tracelet_mlflow._convert import Metric, Record, Table
+from tracelet_mlflow._datasets import DatasetInput
 from tracelet_mlflow._errors import NotFound, failure
-from tracelet_mlflow._transport import Experiment, NewRun, Run, tag_filter
+from tracelet_mlflow._records import Entry, Point, R, Table
+from tracelet_mlflow._sdk_registry import SdkRegistry
+from tracelet_mlflow._transport import Experiment, NewRun, Place, Run, tag_filter
 
 _TEMPORARY = (
     sqlalchemy.exc.OperationalError,
@@ -43,6 +46,7 @@ class SdkTransport:
         self._blocking = blocking
         self._is_local = urlsplit(uri).scheme.partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql")
         self._client: Any = self._guarded(MlflowClient, tracking_uri=uri)
+        self.registry = SdkRegistry(self._client, self._call)
 
     async def find_experiment(self, name: str) -> Experiment | None:
         found = await self._call(self._client.get_experiment_by_name, name)
@@ -56,6 +60,9 @@ class SdkTransport:
             return _run(await self._call(self._client.get_run, run_id))
         except NotFound:
             return None
+
+    async def get_tags(self, run_id: str) -> dict[str, str]:
+        return dict((await self._call(self._client.get_run, run_id)).data.tags)
 
     async def search_runs(self, experiment_id: str, tag: str, value: str) -> list[Run]:
         found = await self._call(
@@ -84,19 +91,29 @@ class SdkTransport:
         else:
             await self._call(self._client.set_terminated, run_id, status=status, end_time=end_time)
 
-    async def log(self, run_id: str, table: Table, records: Sequence[Record]) -> None:
+    async def log(self, run_id: str, table: Table, records: Sequence[R]) -> None:
         await self._call(self._log, run_id, table, records)
 
-    async def upload(self, run: Run, path: str, source: bytes | Path) -> None:
-        await self._call(self._upload, run.run_id, path, source)
+    async def log_input(self, run_id: str, dataset: DatasetInput) -> None:
+        entity = mlflow.entities.DatasetInput(
+            mlflow.entities.Dataset(**msgspec.structs.asdict(dataset.dataset)),
+            [mlflow.entities.InputTag(tag.key, tag.value) for tag in dataset.tags],
+        )
+        await self._call(self._client.log_inputs, run_id, [entity])
+
+    async def upload(self, place: Place, path: str, source: bytes | Path) -> None:
+        await self._call(self._upload, place, path, source)
+
+    async def download(self, run: Run, path: str) -> bytes | None:
+        return await self._call(self._download, run.run_id, path)
 
     async def aclose(self) -> None:
         """Nothing: the SDK keeps its connections for the process."""
 
-    def _log(self, run_id: str, table: Table, records: Sequence[Record]) -> None:
-        self._client.log_batch(run_id, **{table: [_entity(table, record) for record in records]})
+    def _log(self, run_id: str, table: Table, records: Sequence[R]) -> None:
+        self._client.log_batch(run_id, **{table: _entities(table, records)})
 
-    def _upload(self, run_id: str, path: str, source: bytes | Path) -> None:
+    def _upload(self, place: Place, path: str, source: bytes | Path) -> None:
         """Through a link or file of the wanted name, because the SDK keeps the name that a file has."""
         folder, _, name = path.rpartition("/")
         with TemporaryDirectory(prefix="tracelet-mlflow-") as temporary:
@@ -105,7 +122,17 @@ class SdkTransport:
                 named.write_bytes(source)
             else:
                 named.symlink_to(source)
-            self._client.log_artifact(run_id, str(named), folder or None)
+            if isinstance(place, Run):
+                self._client.log_artifact(place.run_id, str(named), folder or None)
+            else:
+                self._client.log_model_artifact(place.model_id, str(named), folder or None)
+
+    def _download(self, run_id: str, path: str) -> bytes | None:
+        files = self._client.list_artifacts(run_id, path.rpartition("/")[0])
+        if not any(file.path == path and not file.is_dir for file in files):
+            return None
+        with TemporaryDirectory(prefix="tracelet-mlflow-") as temporary:
+            return Path(self._client.download_artifacts(run_id, path, temporary)).read_bytes()
 
     async def _call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._blocking(self._guarded, function, *args, **kwargs)
@@ -144,8 +171,9 @@ def _run(run: Any) -> Run:
     return Run(info.run_id, info.experiment_id, info.status, info.artifact_uri, info.lifecycle_stage)
 
 
-def _entity(table: Table, record: Record) -> Any:
-    if isinstance(record, Metric):
-        return mlflow.entities.Metric(record.key, record.value, record.timestamp, record.step)
+def _entities(table: Table, records: Sequence[Point | Entry]) -> list[Any]:
+    if table == "metrics":
+        metric = mlflow.entities.Metric
+        return [metric(one.key, float(one.value), one.timestamp, one.step) for one in records if isinstance(one, Point)]
     kind = mlflow.entities.Param if table == "params" else mlflow.entities.RunTag
-    return kind(record.key, record.value)
+    return [kind(one.key, one.value) for one in records]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
 from tracelet.backend import BlockingCalls
-from tracelet_mlflow._convert import Record, Table
+from tracelet_mlflow._datasets import DatasetInput
 from tracelet_mlflow._options import Options
+from tracelet_mlflow._records import R, Table
+from tracelet_mlflow._registry import LoggedModel, Registry
 
 
 class Experiment(msgspec.Struct, frozen=True):
@@ -39,8 +41,16 @@ class NewRun(msgspec.Struct, frozen=True):
     tags: dict[str, str]
 
 
+Place: TypeAlias = Run | LoggedModel
+"""What has files."""
+
+
 class Transport(Protocol):
     """What the backend asks of MLflow. Every method raises what `Backend.export` may raise."""
+
+    @property
+    def registry(self) -> Registry:
+        """What is asked about models."""
 
     async def find_experiment(self, name: str) -> Experiment | None: ...
 
@@ -56,11 +66,19 @@ class Transport(Protocol):
 
     async def update_run(self, run_id: str, status: str, end_time: int | None) -> None: ...
 
-    async def log(self, run_id: str, table: Table, records: Sequence[Record]) -> None:
+    async def get_tags(self, run_id: str) -> dict[str, str]: ...
+
+    async def log(self, run_id: str, table: Table, records: Sequence[R]) -> None:
         """All the records, or none of them if one is refused."""
 
-    async def upload(self, run: Run, path: str, source: bytes | Path) -> None:
-        """Create or replace a file of the run."""
+    async def log_input(self, run_id: str, dataset: DatasetInput) -> None:
+        """Say that the run reads a dataset; MLflow keeps the first of equal name and digest."""
+
+    async def upload(self, place: Place, path: str, source: bytes | Path) -> None:
+        """Create or replace a file."""
+
+    async def download(self, run: Run, path: str) -> bytes | None:
+        """The content of a file of the run; None if there is no such file."""
 
     async def aclose(self) -> None: ...
 
@@ -68,7 +86,8 @@ class Transport(Protocol):
 async def connect(options: Options, blocking: BlockingCalls) -> Transport:
     """The REST API where its credentials are plain headers; else the SDK, in the thread for blocking calls."""
     if options.is_http:
-        from tracelet_mlflow._rest import RestTransport, find_access
+        from tracelet_mlflow._http import find_access
+        from tracelet_mlflow._rest import RestTransport
 
         access = await blocking(find_access, options.uri)
         if access is not None:

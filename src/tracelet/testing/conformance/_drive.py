@@ -12,8 +12,8 @@ import pytest
 
 from tracelet.backend import Backend, Batch, ParentRun, State, Support
 from tracelet.events import LANES, Event, Lane
+from tracelet.readback import Recorded
 from tracelet.testing._recording import run_info
-from tracelet.testing.conformance._recorded import Recorded
 
 TIME = 1_700_000_000.0
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class Runs(Suite):
         """It handles only known event types, says how in a `Support` each if at all, and every option has a default."""
         handles = self.backend.handles
         assert set(handles) <= set(LANES)
-        assert not isinstance(handles, dict) or all(isinstance(support, Support) for support in handles.values())
+        assert not isinstance(handles, Mapping) or all(isinstance(support, Support) for support in handles.values())
         assert isinstance(self.backend.idempotency, Idempotency)
         self.backend.Options()
 

@@ -1,7 +1,10 @@
 """An example of a Tracelet backend plugin: events as lines of JSON in a file."""
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -73,15 +76,24 @@ class JsonLines:
         return [line for line in lines if line["run"] == self._run.id]
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
-        with self._path.open("ab") as file:
+        with self._locked() as file:
             file.write(b"".join(msgspec.json.encode({"run": self._run.id} | _sayable(line)) + b"\n" for line in lines))
 
     def _mend(self) -> None:
         """Cut off the half line that a crash may have left."""
-        with self._path.open("a+b") as file:
+        with self._locked() as file:
             file.seek(0)
             data = file.read()
-            file.truncate(data.rfind(b"\n") + 1)
+            if not data.endswith(b"\n"):
+                file.truncate(data.rfind(b"\n") + 1)
+
+    @contextmanager
+    def _locked(self) -> Iterator[IO[bytes]]:
+        """The file, which no other run writes to meanwhile; each has a process of its own."""
+        with self._path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
+            file.flush()
 
 
 def _finite(value: float) -> bool:

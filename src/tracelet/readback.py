@@ -1,14 +1,22 @@
-"""What a backend shows of a run, in the conformance suite's terms."""
+"""What a backend shows of a run, read back by the backend's own means.
+
+A plugin may offer a *reader*: a function `read(options, run_id) -> Recorded` under the plugin's name in the entry point
+group "tracelet.readers". Its conformance tests use it, and so does `tracelet demo`.
+"""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any, TypeAlias, cast
 
 import msgspec
 
 from tracelet import media
 from tracelet.backend import Outcome
 from tracelet.events import MediaLogged
+
+GROUP = "tracelet.readers"
 
 Content: TypeAlias = (
     list[bytes] | media.Histogram | media.Table | media.Curve | media.Mesh | media.Embedding | media.Graph | str | None
@@ -69,3 +77,14 @@ class Recorded(msgspec.Struct, kw_only=True):
     parent: str | None = None
     outcome: Outcome | None = None
     ended: float | None = None
+
+
+Reader: TypeAlias = Callable[[Any, str], Recorded]
+"""Called with the backend's options, as its `Options`, and a run's id; it blocks, and raises LookupError if there is no
+such run."""
+
+
+def reader(backend: str) -> Reader | None:
+    """The reader of an installed backend; None if its plugin offers none. Raises ImportError."""
+    point = next((point for point in entry_points(group=GROUP) if point.name == backend), None)
+    return None if point is None else cast(Reader, point.load())

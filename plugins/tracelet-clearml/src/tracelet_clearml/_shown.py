@@ -1,0 +1,148 @@
+"""ClearML's plots, debug samples and artifacts as what they were made of: the way back from `_plots` and `_samples`."""
+
+from __future__ import annotations
+
+import io
+import json
+import mimetypes
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from tracelet import media
+from tracelet.events import (
+    AudioLogged,
+    CurveLogged,
+    EmbeddingLogged,
+    FigureLogged,
+    GraphLogged,
+    HistogramLogged,
+    ImageLogged,
+    MediaLogged,
+    MeshLogged,
+    TableLogged,
+    VideoLogged,
+)
+from tracelet.readback import Content, Recorded, Shown
+
+Fetch: TypeAlias = Callable[[str], bytes]
+"""Gets a file by its address; or by its path, in an offline session."""
+
+_Place: TypeAlias = tuple[type[MediaLogged], str, int]
+
+_NUMBER = re.compile(r" #(\d+)$")
+_KEPT = re.compile(r"(.*) step (-?\d+)\.([a-z.]+)", re.DOTALL)
+_SAMPLES: dict[str, type[MediaLogged]] = {"audio": AudioLogged, "image": ImageLogged, "video": VideoLogged}
+_OTHERS: dict[str | None, type[MediaLogged]] = {"image/gif": VideoLogged, "image/svg+xml": FigureLogged}
+_FILES: dict[str, type[MediaLogged]] = {
+    "vectors.tsv": EmbeddingLogged,
+    "labels.tsv": EmbeddingLogged,
+    "graph.json": GraphLogged,
+    "plotly.json": FigureLogged,
+    "histogram.json": HistogramLogged,
+    "line.curve.json": CurveLogged,
+    "pr.curve.json": CurveLogged,
+    "roc.curve.json": CurveLogged,
+    "csv": TableLogged,
+    "obj": MeshLogged,
+}
+"""What `tracelet.media.as_files` makes of media that are no plots."""
+
+
+def shown_name(metric: str, variant: str) -> str:
+    """The name that `_names.series` was given, and its context."""
+    return metric if metric == variant else f"{metric}/{variant}"
+
+
+def add_samples(found: Recorded, events: Iterable[Mapping[str, Any]], fetch: Fetch) -> None:
+    """Texts and media of debug samples. Several images of one event have numbers behind their names."""
+    files: dict[_Place, dict[int, bytes]] = {}
+    for event in events:
+        content = fetch(event["url"])
+        if event["key"].endswith(".txt"):
+            found.texts.append(content.decode("utf-8", "surrogatepass"))
+            continue
+        guessed, _ = mimetypes.guess_type(event["key"])
+        kind = _OTHERS.get(guessed) or _SAMPLES.get((guessed or "").partition("/")[0], FigureLogged)
+        name = shown_name(event["metric"], _NUMBER.sub("", event["variant"]))
+        number = _NUMBER.search(event["variant"])
+        files.setdefault((kind, name, event["iter"]), {})[int(number[1]) if number else 0] = content
+    for (kind, name, step), numbered in files.items():
+        found.media.append(Shown(kind, name, step, [numbered[number] for number in sorted(numbered)]))
+
+
+def add_plots(found: Recorded, events: Iterable[Mapping[str, Any]], fetch: Fetch) -> None:
+    """Media of plots."""
+    for event in events:
+        text = event["plot_str"]
+        plot = json.loads(text)
+        if plot.get("layout", {}).get("images"):
+            kind, content = FigureLogged, [fetch(plot["layout"]["images"][0]["source"])]
+        elif event.get("key", "").startswith(FigureLogged.__name__):
+            kind, content = FigureLogged, text
+        else:
+            kind, content = _drawn(plot, text)
+        found.media.append(Shown(kind, shown_name(event["metric"], event["variant"]), event["iter"], content))
+
+
+def add_artifacts(found: Recorded, artifacts: Mapping[str, bytes]) -> None:
+    """Artifacts by their names, and the media among them."""
+    files: dict[_Place, list[bytes]] = {}
+    for name in sorted(artifacts, reverse=True):  # vectors before their labels
+        kept = _KEPT.fullmatch(name)
+        if kept is None or kept[3] not in _FILES:
+            found.artifacts[name] = artifacts[name]
+        else:
+            files.setdefault((_FILES[kept[3]], kept[1], int(kept[2])), []).append(artifacts[name])
+    for (kind, name, step), contents in files.items():
+        content: Content = contents
+        if kind is GraphLogged:
+            content = msgspec.json.decode(contents[0], type=media.Graph)
+        found.media.append(Shown(kind, name, step, content))
+
+
+def model_files(content: bytes, *, package: bool) -> dict[str, bytes]:
+    """A model's files by their path within it; one of a package's files, which is an archive."""
+    if not package:
+        return {"": content}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {file.filename: archive.read(file) for file in archive.infolist() if not file.is_dir()}
+
+
+def _drawn(plot: Mapping[str, Any], text: str) -> tuple[type[MediaLogged], Content]:
+    """What `_plots` drew; a figure if it wasn't that."""
+    traces = plot.get("data") or [{}]
+    if len(traces) > 1:
+        return FigureLogged, text
+    trace = traces[0]
+    match trace.get("type"), trace.get("mode"):
+        case "bar", _ if "customdata" in trace:
+            edges = [*(low for low, _ in trace["customdata"][:1]), *(high for _, high in trace["customdata"])]
+            return HistogramLogged, media.Histogram(trace["y"], edges)
+        case "table", _:
+            rows = [list(row) for row in zip(*trace["cells"]["values"], strict=True)]
+            return TableLogged, media.Table(trace["header"]["values"], rows)
+        case "scatter", "lines" if "xaxis" in plot["layout"]:
+            x_label, y_label = (plot["layout"][axis]["title"] for axis in ("xaxis", "yaxis"))
+            return CurveLogged, media.Curve(trace["x"], trace["y"], x_label, y_label, trace.get("customdata"))
+        case "mesh3d", _:
+            colors = [_color(color) for color in trace["vertexcolor"]] if "vertexcolor" in trace else None
+            return MeshLogged, media.Mesh(_rows(trace, "xyz"), colors, _rows(trace, "ijk"))
+        case "scatter3d", "markers" if "marker" in trace:
+            colors = trace["marker"].get("color")
+            return MeshLogged, media.Mesh(_rows(trace, "xyz"), colors and [*map(_color, colors)], None)
+        case (("scatter" | "scatter3d"), ("markers" | "markers+text")):
+            axes = "xyz" if trace["type"] == "scatter3d" else "xy"
+            return EmbeddingLogged, media.Embedding(_rows(trace, axes), trace.get("text"))
+    return FigureLogged, text
+
+
+def _rows(trace: Mapping[str, Any], keys: str) -> list[list[Any]]:
+    return [list(row) for row in zip(*(trace[key] for key in keys), strict=True)]
+
+
+def _color(text: str) -> list[int]:
+    return [int(part) for part in text.removeprefix("rgb(").removesuffix(")").split(",")]
