@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
 import msgspec
@@ -122,8 +121,9 @@ async def test_more_than_a_page_is_read(drive: Drive, monkeypatch: pytest.Monkey
 
 
 async def test_a_figure_like_a_table_is_a_figure(drive: Drive, either: Options, tmp_path: Path) -> None:
-    """What the user drew isn't taken for what the plugin draws of data."""
-    text = '{"data":[{"type":"table","header":{"values":["a"]},"cells":{"values":[[1]]}}],"layout":{}}'
+    """What the user drew isn't taken for what the plugin draws, and nothing that it refers to is asked for."""
+    text = '{"data":[{"type":"table","header":{"values":["a"]},"cells":{"values":[[1]]}}],'
+    text += '"layout":{"images":[{"source":"https://example.org/logo.png"}]}}'
     path = tmp_path / "table"
     path.write_bytes(msgspec.msgpack.encode({"columns": ["a"], "rows": [[1]]}))
     driver = drive(either)
@@ -143,10 +143,10 @@ async def test_images_of_one_event_are_one_medium(drive: Drive, either: Options,
 
     path = tmp_path / "images.npy"
     np.save(path, np.arange(11, dtype=np.uint8).repeat(4).reshape(11, 2, 2, 1))
-    about: Any = (str(path), path.stat().st_size, path.stat().st_mtime_ns, True, 3, (), "npy")
+    size, time = path.stat().st_size, path.stat().st_mtime_ns
     driver = drive(either)
     await driver.open()
-    await driver.export(ImageLogged(NOW, "val/x", *about, layout="NHWC"))
+    await driver.export(ImageLogged(NOW, "val/x", str(path), size, time, True, 3, format="npy", layout="NHWC"))
     (shown,) = (await reading(driver)).media
     assert (shown.kind, shown.name, shown.step) == (ImageLogged, "val/x", 3)
     assert isinstance(shown.content, list)

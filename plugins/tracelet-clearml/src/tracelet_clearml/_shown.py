@@ -77,14 +77,7 @@ def add_samples(found: Recorded, events: Iterable[Mapping[str, Any]], fetch: Fet
 def add_plots(found: Recorded, events: Iterable[Mapping[str, Any]], fetch: Fetch) -> None:
     """Media of plots."""
     for event in events:
-        text = event["plot_str"]
-        plot = json.loads(text)
-        if plot.get("layout", {}).get("images"):
-            kind, content = FigureLogged, [fetch(plot["layout"]["images"][0]["source"])]
-        elif event.get("key", "").startswith(FigureLogged.__name__):
-            kind, content = FigureLogged, text
-        else:
-            kind, content = _drawn(plot, text)
+        kind, content = _plotted(event, fetch)
         found.media.append(Shown(kind, shown_name(event["metric"], event["variant"]), event["iter"], content))
 
 
@@ -110,6 +103,17 @@ def model_files(content: bytes, *, package: bool) -> dict[str, bytes]:
         return {"": content}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return {file.filename: archive.read(file) for file in archive.infolist() if not file.is_dir()}
+
+
+def _plotted(event: Mapping[str, Any], fetch: Fetch) -> tuple[type[MediaLogged], Content]:
+    """A figure, as an image or as the user's JSON, which the plot's key says; or what was drawn of data."""
+    plot = json.loads(event["plot_str"])
+    images = plot.get("layout", {}).get("images")
+    if images and not plot.get("data"):
+        return FigureLogged, [fetch(images[0]["source"])]
+    if event.get("key", "").startswith(FigureLogged.__name__):
+        return FigureLogged, event["plot_str"]
+    return _drawn(plot, event["plot_str"])
 
 
 def _drawn(plot: Mapping[str, Any], text: str) -> tuple[type[MediaLogged], Content]:
