@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import statistics
 import time
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from io import StringIO
 from itertools import count
 from pathlib import Path
 
 import tracelet
 from bench._harness import Report, Row, alternate, main, scratch
-from tracelet.journal import RunDirectory, read_cursor
+from tracelet.journal import RunDirectory, holder, read_cursor
 
 METHOD = (
     "A burst of points into a backend that takes everything and does nothing, in a delivery process of its own: alone, "
@@ -62,6 +64,11 @@ def _delivery(directory: Path, backends: list[str], events: int) -> float:
         return time.perf_counter() - begin
     finally:
         run.finish(timeout=0.0)
+        for backend in backends:  # the bad ones would go on beside the next round
+            pid = holder(place.cursor(backend))
+            if pid:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def _wait(place: RunDirectory, backend: str, sequence: int) -> None:

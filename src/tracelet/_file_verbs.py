@@ -12,7 +12,7 @@ from tracelet import _values
 from tracelet._verbs import Verbs, _now
 from tracelet.errors import InvalidSetting, RunClosed, TraceletError
 from tracelet.events import ArtifactLogged, ModelLogged, ModelRegistered
-from tracelet.journal import Recorder, files_in, measured
+from tracelet.journal import DELETED, Recorder, files_in, measured
 
 
 class FileVerbs(Verbs):
@@ -141,6 +141,9 @@ class FileVerbs(Verbs):
         recorder = self._recorder
         if recorder is None or recorder.detached:
             self._ignore(0, b"")
+            return
+        if recorder.loss_reason == DELETED:
+            recorder.lose(DELETED)
             return
         try:
             work(recorder)

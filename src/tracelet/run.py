@@ -33,7 +33,7 @@ class Run(MediaVerbs):
         active run; what TensorBoard's writers say goes on to this one.
 
         Raises:
-            TypeError: `name` is no string.
+            TypeError: `name` is no string, or a backend was given as an object, which serves one run.
             RunClosed: this run is finished.
             DeliveryFailed, JournalUnavailable: with `strict` only.
         """

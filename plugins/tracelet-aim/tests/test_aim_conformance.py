@@ -11,12 +11,32 @@ from aim_server import AimServer
 from tracelet_aim import Aim, Options
 from tracelet_aim.readback import recorded
 
-from tracelet.testing.conformance import BackendConformance, Recorded
+from tracelet.testing.conformance import BackendConformance, Recorded, Runs
 
 
 class TestAim(BackendConformance):
     backend = Aim
     sdks = ("aim", "aimrocks", "numpy")
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        """The SDK works in threads; what depends on the event loop is tested on the other one below."""
+        return "asyncio"
+
+    @pytest.fixture
+    def options(self, repository: str) -> Options:
+        return Options(repo=repository)
+
+    async def read(self, options: Any, run_id: str) -> Recorded:
+        return await anyio.to_thread.run_sync(recorded, options.path, run_id)
+
+
+class TestAimOnTrio(Runs):
+    backend = Aim
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "trio"
 
     @pytest.fixture
     def options(self, repository: str) -> Options:

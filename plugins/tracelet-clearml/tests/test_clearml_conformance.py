@@ -16,18 +16,10 @@ from tracelet_clearml.readback import read
 from tracelet.testing.conformance import BackendConformance, Recorded
 
 
-class OnAsyncio(BackendConformance):
-    """On one event loop: the other has `TestClearMLOnTrio`."""
-
+class TestClearML(BackendConformance):
     backend = ClearML
     sdks = ("clearml", "httpx")
 
-    @pytest.fixture
-    def anyio_backend(self) -> str:
-        return "asyncio"
-
-
-class TestClearML(OnAsyncio):
     @pytest.fixture
     def options(self, options: Options) -> Options:
         return options
@@ -69,8 +61,11 @@ for _name in dir(BackendConformance):
         setattr(TestClearMLOnTrio, _name, None)
 
 
-class TestClearMLOffline(OnAsyncio):
+class TestClearMLOffline(BackendConformance):
     """As above, but into a folder, which ClearML's SDK imports before it reads."""
+
+    backend = ClearML
+    sdks = ("clearml", "httpx")
 
     @pytest.fixture
     def options(self, stub: StubServer, tmp_path: Path) -> Options:
@@ -80,8 +75,11 @@ class TestClearMLOffline(OnAsyncio):
         return await anyio.to_thread.run_sync(import_run, Path(options.offline_folder), run_id)
 
 
-class TestClearMLOfflineFiles(OnAsyncio):
+class TestClearMLOfflineFiles(BackendConformance):
     """As above, but the folder itself is read."""
+
+    backend = ClearML
+    sdks = ("clearml", "httpx")
 
     def make_options(self, tmp_path: Path) -> Options:
         return Options(offline=True, offline_folder=str(tmp_path / "offline"))

@@ -17,7 +17,7 @@ from tracelet.errors import Denied, Rejected, Transient
 from tracelet.events import ArtifactLogged, ConsoleLine, MetricsLogged, ParamsLogged, TextLogged
 from tracelet.testing import Answer, FaultyServer, LoseReply, Request
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])]
 
 Drive = Callable[..., Driver]
 

@@ -126,6 +126,7 @@ def _events(path: Path) -> list[dict[str, Any]]:
     return [event for line in path.read_text().splitlines() for event in json.loads(line)]
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 async def test_a_crash_loses_and_doubles_nothing(drive: Drive, offline: Options, tmp_path: Path) -> None:
     """A new process finds the folder without a state, cuts off half a line, and takes the batch again."""
     first = drive(offline)

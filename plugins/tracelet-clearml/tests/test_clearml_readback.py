@@ -35,12 +35,6 @@ Drive = Callable[..., Driver]
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    """The reader blocks."""
-    return "asyncio"
-
-
-@pytest.fixture
 def offline(tmp_path: Path) -> Options:
     return Options(offline=True, offline_folder=str(tmp_path / "offline"))
 

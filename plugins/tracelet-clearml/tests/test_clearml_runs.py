@@ -21,7 +21,7 @@ from tracelet.errors import Transient
 from tracelet.events import ArtifactLogged, ImageLogged, MetricsLogged, ModelLogged, ModelRegistered, TextLogged
 from tracelet.testing import FaultyServer, LoseReply
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])]
 
 Drive = Callable[..., Driver]
 

@@ -78,6 +78,10 @@ class Script:
     def delivery(self) -> int | None:
         return holder(self.directory.cursor("mlflow"))
 
+    def kill_delivery(self) -> None:
+        kill(self.delivery())
+        eventually(lambda: self.delivery() is None)
+
     def sync(self, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "tracelet", "sync", str(self.directory.path), "--timeout", str(timeout)]
         return subprocess.run(command, cwd=self.place, capture_output=True, text=True, timeout=timeout + 60)
@@ -302,6 +306,34 @@ def test_a_black_hole_is_left_behind(train: Train, proxy: FaultyServer) -> None:
     assert code == 0
     assert script.status().pending == {"mlflow": 302}
     assert "302 events pending" in err
+
+
+@pytest.mark.timeout(120)
+def test_an_upload_that_stalls_holds_up_no_scalar(train: Train, proxy: FaultyServer, read: Read, server: str) -> None:
+    """While a file is under way and gets no answer, points go on arriving; healed, the file arrives, too."""
+    proxy.fail(BlackHole(), when=lambda request: request.method == "PUT")
+    body = """
+open("stalling.bin", "wb").write(b"content")
+run.log_artifact("stalling.bin")
+deadline = time.monotonic() + 60
+for step in range(300):
+    run.log_metric("m", step / 2, step)
+while run.status().backends["mlflow"].delivered < 301:
+    assert time.monotonic() < deadline, run.status()
+    time.sleep(0.05)
+assert run.status().backends["mlflow"].pending == 1, run.status()
+run.finish(timeout=0)
+"""
+    script = train(proxy.url, body)
+    code, _, err = script.finish(timeout=90)
+    assert code == 0, err
+    assert len([request for request in proxy.requests if request.method == "PUT"]) == 1
+    script.kill_delivery()  # nobody waits for the reply
+    done = script.sync()
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = Found(read(server), script.project)
+    assert sorted(found.points) == [("m", step / 2, step) for step in range(300)]
+    assert [file.path for file in read(server).list_artifacts(found.runs[0].info.run_id)] == ["stalling.bin"]
 
 
 @pytest.mark.timeout(120)

@@ -14,12 +14,17 @@ from wandb_stub import StubServer
 
 from tracelet.backend import Support, fallback
 from tracelet.events import Event, ModelRegistered
-from tracelet.testing.conformance import BackendConformance, Recorded
+from tracelet.testing.conformance import BackendConformance, Recorded, Runs
 
 
 class TestOffline(BackendConformance):
     backend = WandB
     sdks = ("wandb",)
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        """The SDK works in threads; what depends on the event loop is tested on the other one below."""
+        return "asyncio"
 
     def make_options(self, tmp_path: Path) -> Options:
         return Options(mode="offline", dir=str(tmp_path / "W&B"))
@@ -30,6 +35,20 @@ class TestOffline(BackendConformance):
     def support(self, event_type: type[Event]) -> Support | None:
         """The registry is W&B's server's."""
         return fallback("aliases") if event_type is ModelRegistered else super().support(event_type)
+
+
+class TestOfflineOnTrio(Runs):
+    backend = WandB
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "trio"
+
+    def make_options(self, tmp_path: Path) -> Options:
+        return Options(mode="offline", dir=str(tmp_path / "W&B"))
+
+    async def read(self, options: Any, run_id: str) -> Recorded:
+        return await anyio.to_thread.run_sync(wandb_offline.recorded, Path(options.dir), run_id)
 
 
 class TestOnline(BackendConformance):

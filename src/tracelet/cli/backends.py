@@ -148,7 +148,7 @@ def _cell(support: Support | None) -> str:
     if support is None:
         return "-"
     level = f"**{support.level}**" if support.level == "native" else support.level
-    return f"{level}: {support.place}" if support.place else level
+    return f"{level}: {support.place}".replace("|", "\\|") if support.place else level
 
 
 def _read(point: EntryPoint) -> _Listed:

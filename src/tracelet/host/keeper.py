@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -82,7 +83,8 @@ class Keeper:
         if recorder.loss_reason is not None:
             self._say_once(
                 f"events are being lost: {recorder.loss_reason} ({recorder.directory.path}); training goes on, "
-                "and the number is said at the end"
+                "and the number is said at the end",
+                re.split("[(:]", recorder.loss_reason)[0],
             )
 
     def _guarded(self, look_after: Callable[[], None]) -> None:
@@ -105,7 +107,8 @@ class Keeper:
             # Cursors that vanish under our eyes read as new ones; what was delivered stays delivered.
             self._delivered[key] = max(self._delivered.get(key, 0), min(reached, default=0))
 
-    def _say_once(self, message: str) -> None:
-        if message not in self._said:
-            self._said.add(message)
+    def _say_once(self, message: str, topic: str = "") -> None:
+        """Say it unless it, or something else on the topic, has been said."""
+        if (topic or message) not in self._said:
+            self._said.add(topic or message)
             self._tell(message)
