@@ -83,7 +83,7 @@ def test_the_demo_finds_equal_counts_in_all_backends_at_once(tmp_path: Path) -> 
     assert set(found) == set(KINDS)
     for kind, count in KINDS.items():
         assert found[kind] == [count, *([count, "equal"] * len(LOCAL))], kind
-    assert f"Everything that was logged is in {' and in '.join(LOCAL)}." in output
+    assert f"Everything that was logged is in {', '.join(LOCAL[:-1])} and {LOCAL[-1]}." in output
 
 
 def test_a_single_missing_point_fails_the_demo(tmp_path: Path) -> None:

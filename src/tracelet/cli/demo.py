@@ -88,7 +88,7 @@ def demo(
     problems = [f"{result.name}: {problem}" for result in results for row in result.rows for problem in _problems(row)]
     if problems:
         _fail(f"{count(len(problems), 'thing')} missing, or not as logged", problems)
-    show((f"Everything that was logged is in {' and in '.join(names)}.", f"bold {GOOD}"))
+    show((f"Everything that was logged is in {_listed(names)}.", f"bold {GOOD}"))
 
 
 def _names(given: str | None) -> list[str]:
@@ -234,6 +234,12 @@ def _show_next(training: Training, results: Sequence[_ReadBack]) -> None:
 def _problems(row: Row) -> list[str]:
     missing = [f"{row.kind}: missing {thing}" for thing in row.missing]
     return missing + [f"{row.kind}: unexpected {thing}" for thing in row.unexpected]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """As in "a, b and c"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _fail(problem: str, details: Sequence[str] = ()) -> NoReturn:
