@@ -61,7 +61,7 @@ def wheels(session: nox.Session) -> None:
 @nox.parametrize("torch", ["2.13.0"])
 def torch(session: nox.Session, torch: str) -> None:
     """Capture of torch's SummaryWriter. `pip install` picks a build of torch that suits the machine."""
-    needs = _needs("hypothesis", "pytest", "pytest-timeout", "tensorboardX", "trio")
+    needs = _needs("hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "tensorboardX", "trio")
     session.install(".[media]", "./docs/examples/tracelet-jsonl", *needs, f"torch=={torch}", "tensorboard")
     files = [*map(str, Path("tests").glob("test_tensorboard_*.py"))]
     files += ["tests/test_media_torch.py", "tests/test_delivery.py"]

@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
 import msgspec
 
 from bench._harness import ROOT
+from bench._mlflow import database
 
 ENVIRONMENT = {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true", "WANDB_MODE": "offline"}
 HAS_AIM = find_spec("aim") is not None
@@ -76,6 +78,17 @@ def clearml() -> Iterator[ClearMLServer]:
     finally:
         process.terminate()
         process.wait()
+
+
+def backends(directory: Path) -> dict[str, dict[str, Any]]:
+    """Options for the four of them (or three, where there is no Aim), each in a place of its own on this machine."""
+    directory.mkdir()
+    found: dict[str, dict[str, Any]] = {
+        "mlflow": {"tracking_uri": database(directory / "mlflow")},
+        "wandb": {"mode": "offline", "dir": str(directory / "wandb")},
+        "clearml": {"offline": True, "offline_folder": str(directory / "clearml")},
+    }
+    return found | ({"aim": {"repo": str(directory / "aim")}} if HAS_AIM else {})
 
 
 def clearml_loop(server: ClearMLServer, points: Sequence[Point]) -> Callable[[], float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy
@@ -29,7 +29,7 @@ class Job(msgspec.Struct):
 
     logger: str
     products: int = 0
-    backends: dict[str, dict[str, str]] = {}
+    backends: dict[str, dict[str, Any]] = {}
     directory: str = ""
     uri: str = ""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from bench import _local as local
 from bench._harness import ROOT, Report, Row, main, scratch
 from bench._mlflow import ENVIRONMENT, Server, database, server
 from bench._trainer import Job, Lap, calibrated
@@ -56,13 +57,14 @@ class Trainer:
 
     def end(self) -> None:
         """End it, and its delivery: nobody wants what is still pending."""
-        for pid in (*self._delivery, self._process.pid):
-            os.kill(pid, signal.SIGKILL)
+        for pid in self._delivery:
+            os.killpg(pid, signal.SIGKILL)  # and what its SDK started
+        self._process.kill()
         self._process.wait()
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in self._delivery:
-            os.kill(pid, number)
+            os.killpg(pid, number)
         for started in self._servers:
             started.signal(number)
 
@@ -94,6 +96,7 @@ def measure(quick: bool) -> Report:
         mlflow.signal(signal.SIGCONT)
         both = {"mlflow": {"tracking_uri": database(directory / "both")}}
         add("tracelet, mlflow sqlite and http", Job("tracelet", backends=both | http), mlflow)
+        add("tracelet, all four backends", Job("tracelet", backends=local.backends(directory / "four")))
         add("tensorboardX's writer", Job("tensorboardX"))
         add("the MLflow SDK, sqlite", Job("mlflow", uri=database(directory / "sdk")), share=0.01)
         pairs = _pairs(trainers, rounds, steps)
@@ -102,7 +105,7 @@ def measure(quick: bool) -> Report:
 
 @contextmanager
 def _trainer(job: Job, servers: tuple[Server, ...], share: float) -> Iterator[Trainer]:
-    environment = os.environ | ENVIRONMENT | {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    environment = os.environ | ENVIRONMENT | local.ENVIRONMENT | {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "bench._trainer"],
         stdin=subprocess.PIPE,

@@ -223,7 +223,7 @@ def test_an_image_that_makes_no_sense_is_a_counted_loss(lenient: Run, image: Any
         lenient.log_image("i", image)
 
 
-@pytest.mark.parametrize("image", [None, {}, object(), np.array(["a"]), 1 + 2j], ids=repr)
+@pytest.mark.parametrize("image", [None, {}, object(), np.array(["a"]), 1 + 2j], ids=lambda given: type(given).__name__)
 def test_what_is_no_image_is_a_type_error(lenient: Run, image: Any) -> None:
     """A wrong type is misuse, and says what was expected."""
     with pytest.raises(TypeError, match="must be"):

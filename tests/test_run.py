@@ -65,6 +65,9 @@ class Ticket:
     def __index__(self) -> int:
         return 7
 
+    def __repr__(self) -> str:
+        return "Ticket()"
+
 
 def test_a_metric_is_an_event(run: Run) -> None:
     """log_metric records name, value, step, context and time as they are given."""

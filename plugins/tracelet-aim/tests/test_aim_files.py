@@ -192,7 +192,7 @@ async def test_embeddings_are_drawn_and_kept_whole(driver: Driver, tmp_path: Pat
     vectors = np.arange(2 * width, dtype=np.float64).reshape(2, width)
     path = tmp_path / "e.npz"
     with path.open("wb") as file:
-        np.savez(file, vectors=vectors, labels=np.array(["a", "b"]))
+        np.savez(file, vectors=vectors, labels=np.frombuffer(b'["a", "b"]', np.uint8))
     assert await driver.export(medium(EmbeddingLogged, path, "npz")) == {}
     ((_, _, figure),) = sequence(open_run(driver.options.path, driver.hash), "figures")
     (trace,) = figure.to_plotly_figure().data

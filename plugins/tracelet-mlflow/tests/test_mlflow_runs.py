@@ -40,7 +40,7 @@ async def test_a_run_looks_as_mlflow_users_expect(drive: Drive, read: Read, trac
     assert driver.saved == [state]
     assert run.data.tags["tracelet.run_id"] == driver.info.id
     assert run.data.tags["mlflow.user"]
-    assert "pytest" in run.data.tags["mlflow.source.name"]
+    assert run.data.tags["mlflow.source.name"] == Options().source_name != ""
     assert run.data.tags["mlflow.source.type"] == "LOCAL"
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import wandb_offline
@@ -33,7 +34,8 @@ def sync(stub: StubServer, *arguments: str) -> None:
     environment = os.environ | {"WANDB_BASE_URL": stub.url, "WANDB_API_KEY": "0" * 40}
     environment.pop("WANDB_SERVICE", None)
     command = [sys.executable, "-m", "wandb", "sync", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    with TemporaryDirectory() as folder:  # it makes a folder for its logs where it runs
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 import wandb
 from wandb.proto import wandb_internal_pb2 as pb
+from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
 
 from tracelet.backend import Batch
 from tracelet.errors import Denied, Rejected, TraceletError, Transient
@@ -93,7 +94,8 @@ class Artifacts:
         artifact = wandb.Artifact(artifact_name(event.name), "dataset", metadata=_jsonable(metadata))
         if event.source:
             uri = event.source if urlsplit(event.source).scheme else Path(event.source).as_uri()
-            artifact.add_reference(uri, name="source", checksum=False)
+            # As `add_reference(uri, checksum=False)`, which asks object stores all the same.
+            artifact.manifest.add_entry(ArtifactManifestEntry(path="source", ref=uri, digest=uri))
         with artifact.new_file("dataset.json") as file:
             file.write(msgspec.json.encode(_jsonable(metadata)).decode())
         with core_errors():  # what Run.use_artifact does with an artifact that is new; that refuses to, offline
