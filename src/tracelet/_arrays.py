@@ -1,4 +1,4 @@
-"""Arrays, tensors and PIL images as arrays of NumPy, which is imported where it is needed, and the order of their axes."""
+"""Arrays, tensors and PIL images as arrays of NumPy, which is imported when needed, and the order of their axes."""
 
 from __future__ import annotations
 
