@@ -8,13 +8,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
+from bench import _local as local
 from bench._harness import ROOT, Report, Row, alternate, main, scratch
 
 METHOD = (
     "Fresh interpreters in alternating rounds; the least of each, because there is nothing to compare a time in "
     "milliseconds with. The import: an interpreter that imports and ends, beyond one that only ends. start_logging: "
-    "the call itself, timed inside its interpreter, with one backend whose delivery process it starts."
+    "the call itself, timed inside its interpreter, with the delivery processes that it starts."
 )
 
 HEAVY = ("anyio", "httpx", "tenacity", "numpy", "rich", "typer", "torch", "mlflow")
@@ -48,6 +50,7 @@ def measure(quick: bool) -> Report:
                 "tracelet": _lasting("import tracelet"),
                 "null": _starting({"bench._backends:Null": {}}, directory),
                 "mlflow": _starting({"mlflow": {"tracking_uri": f"sqlite:///{directory}/mlflow.db"}}, directory),
+                "four": _starting(local.backends(directory / "four"), directory),
             },
             rounds,
         )
@@ -69,6 +72,7 @@ def measure(quick: bool) -> Report:
         Row(what="import mlflow", figure=mlflow, unit="ms", note="what delivery keeps out of the training process"),
         Row(what="start_logging, a backend without an SDK", figure=took["null"], unit="ms", limit=50.0),
         Row(what="start_logging, mlflow", figure=took["mlflow"], unit="ms", limit=50.0),
+        Row(what="start_logging, all four backends", figure=took["four"], unit="ms", limit=50.0),
         Row(
             what=f"heavy modules that import tracelet brings (of {len(HEAVY)})",
             figure=len(heavy),
@@ -91,11 +95,11 @@ def _lasting(code: str) -> Callable[[], float]:
     return run
 
 
-def _starting(backend: dict[str, object], directory: Path) -> Callable[[], float]:
+def _starting(backend: dict[str, dict[str, Any]], directory: Path) -> Callable[[], float]:
     """How long `start_logging` takes in a fresh interpreter, in seconds."""
     timeout = 30.0  # the next round begins when the delivery process of this one is done
     code = _START.format(root=str(ROOT), backend=backend, directory=str(directory / "runs"), timeout=timeout)
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = os.environ | local.ENVIRONMENT | {"MLFLOW_DISABLE_TELEMETRY": "true"}
 
     def run() -> float:
         script = [sys.executable, "-c", code]
