@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
@@ -34,12 +34,13 @@ from tracelet.events import (
     TextLogged,
     VideoLogged,
 )
-from tracelet_clearml._bulk import BulkExport, Done
 from tracelet_clearml._options import Options as ClearMLOptions
-from tracelet_clearml._records import Sample
-from tracelet_clearml._samples import Identity
-from tracelet_clearml._store import TaskStore
-from tracelet_clearml._stream import StreamExport
+
+if TYPE_CHECKING:  # training processes import this module for the options, and nothing else
+    from tracelet_clearml._bulk import Done
+    from tracelet_clearml._records import Sample
+    from tracelet_clearml._samples import Identity
+    from tracelet_clearml._store import TaskStore
 
 
 class ClearML:
@@ -98,6 +99,9 @@ class ClearML:
             raise
 
     async def export(self, batch: Batch) -> None:
+        from tracelet_clearml._bulk import BulkExport
+        from tracelet_clearml._stream import StreamExport
+
         store, info = self._opened(), self._info
         if batch.lane is Lane.BULK:
             await BulkExport(store, batch, info.id, info.blocking, self._done).run()
