@@ -32,8 +32,9 @@ _ENVIRONMENT = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # wandb leaves its temporary folders to the garbage collector, which comes by in any test.
+    # wandb leaves its temporary folders and its wandb-core to the garbage collector, which comes by in any test.
     config.addinivalue_line("filterwarnings", "ignore:Implicitly cleaning up:ResourceWarning")
+    config.addinivalue_line("filterwarnings", "ignore:subprocess \\d+ is still running:ResourceWarning")
 
 
 @pytest.fixture(scope="session", autouse=True)
