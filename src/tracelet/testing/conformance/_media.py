@@ -12,11 +12,15 @@ import pytest
 
 from tracelet import _payloads, media
 from tracelet._payloads import Payload
+from tracelet.backend import Idempotency
 from tracelet.events import (
     AudioLogged,
+    ConsoleLine,
     Context,
     CurveLogged,
+    DatasetUsed,
     EmbeddingLogged,
+    Event,
     FigureLogged,
     GraphLogged,
     HistogramLogged,
@@ -25,6 +29,7 @@ from tracelet.events import (
     MeshLogged,
     MetricsLogged,
     TableLogged,
+    TextLogged,
     VideoLogged,
 )
 from tracelet.readback import Content, Shown
@@ -130,6 +135,28 @@ class Media(Suite):
             assert len(own) == 1, f"{event.name} at step {event.step} is shown {len(own)} times: {_brief(shown)}"
             _check(event, own[0].content)
         assert len(shown) == len(events), _brief(shown)
+
+    async def test_delivering_everything_again_shows_it_once(self, drive: Drive, tmp_path: Path) -> None:
+        """What comes a second time after a crash is shown once, of every kind, unless the plugin says it appends."""
+        if self.backend.idempotency is Idempotency.APPENDS:
+            pytest.skip("it declares that it appends")
+        words: list[Event] = [
+            TextLogged(TIME, "text", "said once", 1),
+            ConsoleLine(TIME, "printed once"),
+            DatasetUsed(TIME, "used once"),
+        ]
+        samples = ("image", "figure", "histogram", "audio", "video", "table", "mesh", "embedding", "graph", "line")
+        events = [word for word in words if type(word) in self.backend.handles]
+        shown = [
+            SAMPLES[name].event(tmp_path, name, 1) for name in samples if SAMPLES[name].kind in self.backend.handles
+        ]
+        for _ in range(2):
+            session = await drive.start()
+            await session.export(*events, *shown)
+        found = await drive.read()
+        for kind, texts in ((TextLogged, found.texts), (ConsoleLine, found.console), (DatasetUsed, found.datasets)):
+            assert len(texts) == (1 if kind in handled else 0), texts
+        assert sorted(one.kind.__name__ for one in found.media) == sorted(type(event).__name__ for event in shown)
 
     async def test_contexts_keep_media_apart(self, drive: Drive, tmp_path: Path) -> None:
         """Images of one name and step in different contexts are different images."""
