@@ -146,10 +146,9 @@ class Media(Suite):
             DatasetUsed(TIME, "used once"),
         ]
         samples = ("image", "figure", "histogram", "audio", "video", "table", "mesh", "embedding", "graph", "line")
-        events = [word for word in words if type(word) in self.backend.handles]
-        shown = [
-            SAMPLES[name].event(tmp_path, name, 1) for name in samples if SAMPLES[name].kind in self.backend.handles
-        ]
+        handled = self.backend.handles
+        events = [word for word in words if type(word) in handled]
+        shown = [SAMPLES[name].event(tmp_path, name, 1) for name in samples if SAMPLES[name].kind in handled]
         for _ in range(2):
             session = await drive.start()
             await session.export(*events, *shown)
