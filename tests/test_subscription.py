@@ -556,8 +556,10 @@ async def test_the_active_run_is_the_blocks(tmp_path: Path) -> None:
     assert tracelet.active_run() is None
 
 
-async def test_what_an_sdk_took_and_lost_is_no_longer_delivered(tmp_path: Path) -> None:
-    """`finish` may say how many events did not arrive after all: the account stays exact, and the run is closed."""
+async def test_what_an_sdk_took_and_lost_is_no_longer_delivered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`finish` may say how many events did not arrive after all: the account stays exact, and the user is told."""
 
     async def finish(_: Outcome) -> None:
         raise Undelivered(
@@ -572,4 +574,5 @@ async def test_what_an_sdk_took_and_lost_is_no_longer_delivered(tmp_path: Path) 
     assert (status.delivered, status.dropped, status.pending) == (72, {"undelivered": 30}, 0)
     assert status.last_error is not None
     assert "their-tool sync" in status.last_error
+    assert "recover with: their-tool sync" in capsys.readouterr().err
     assert status.outcome == "completed"

@@ -177,6 +177,21 @@ def test_a_backend_is_added_to_a_finished_run(place: Place) -> None:
     assert place.sync(place.run.path, "--backend", "jsonl") == (0, "nothing to do: everything is delivered\n")
 
 
+def test_a_file_that_is_gone_costs_itself(place: Place) -> None:
+    """A copy that somebody deleted before its turn is a dead letter with its reason; its neighbours arrive."""
+    for name in ("kept", "lost"):
+        (place.path / f"{name}.bin").write_bytes(name.encode())
+    place.train({"jsonl": {}}, "run.log_artifact('kept.bin'); run.log_artifact('lost.bin'); run.finish()")
+    (lost,) = (blob for blob in (place.run.path / "blobs").iterdir() if blob.read_bytes() == b"lost")
+    lost.unlink()
+    code, output = place.sync()
+    assert code == 0, output
+    assert [line["name"] for line in place.lines() if line["kind"] == "ArtifactLogged"] == ["kept.bin"]
+    assert place.status("jsonl").dead_lettered == 1
+    (letter,) = map(msgspec.json.decode, (place.run.path / "dead" / "jsonl.jsonl").read_bytes().splitlines())
+    assert (letter["event"]["name"], letter["reason"]) == ("lost.bin", "the file was gone when its turn came")
+
+
 def test_a_backend_that_the_run_has_keeps_its_options(place: Place) -> None:
     """--backend with a backend of the run's delivers to where the training said."""
     place.train({"jsonl": {"path": "elsewhere.jsonl"}})
