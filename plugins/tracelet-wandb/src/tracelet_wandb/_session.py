@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import wandb
 import wandb.errors
 from wandb.proto import wandb_internal_pb2 as pb
 from wandb.proto import wandb_server_pb2 as spb
@@ -19,7 +20,6 @@ from wandb.sdk import wandb_setup
 from wandb.sdk.interface.interface_sock import InterfaceSock
 from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
 
-import wandb
 from tracelet_wandb._errors import CORE_IS_GONE, StreamDied, core_errors, opening_failure
 from tracelet_wandb._names import STEP
 from tracelet_wandb._options import Options
