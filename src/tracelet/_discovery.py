@@ -47,20 +47,22 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def installed() -> dict[str, EntryPoint]:
-    """The entry points of the installed backends, by name."""
+    """The entry points of the installed backends, by name; also of those installed since the process began."""
+    importlib.invalidate_caches()
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def find(name: str, given: Mapping[str, Any] | None = None) -> Target:
+def find(name: str, given: Mapping[str, Any] | None = None, points: Mapping[str, EntryPoint] | None = None) -> Target:
     """The target for a backend name, or for `package.module:Class`.
 
     Args:
         given: the backend's options; the key "delivery" overrides fields of its `Delivery`.
+        points: what `installed` has returned, if it was asked already, which takes some ten milliseconds.
 
     Raises:
         UnknownBackend, BrokenBackend, InvalidOptions
     """
-    backend = _load(name)
+    backend = _load(name, points)
     given = dict(given or {})
     overrides = given.pop("delivery", {})
     return Target(
@@ -114,17 +116,17 @@ def redact(value: Any) -> Any:
     return value
 
 
-def _load(name: str) -> Any:
+def _load(name: str, points: Mapping[str, EntryPoint] | None) -> Any:
     if ":" in name:
+        importlib.invalidate_caches()
         point = EntryPoint(name, name, GROUP)
         where = "a class named by its path"
     else:
-        points = installed()
+        points = installed() if points is None else points
         if name not in points:
             raise UnknownBackend(name, list(points), OFFICIAL)
         point = points[name]
         where = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
-    importlib.invalidate_caches()
     try:
         backend = point.load()
     except (Exception, SystemExit) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
+from importlib.metadata import EntryPoint
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -12,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from tracelet import _settings, _values
-from tracelet._discovery import Target, find, from_object, presumably_public
+from tracelet._discovery import Target, find, from_object, installed, presumably_public
 from tracelet._notices import say
 from tracelet._settings import Backends
 from tracelet.errors import BrokenBackend, InvalidSetting, RunExists, RunNotFound
@@ -91,6 +92,7 @@ def _targets(
 ) -> tuple[list[Target], dict[str, Broken]]:
     targets: list[Target] = []
     broken: dict[str, Broken] = {}
+    points: dict[str, EntryPoint] | None = None
     for backend, options in wanted:
         if not isinstance(backend, str):
             if host == "process":
@@ -98,7 +100,9 @@ def _targets(
             targets.append(from_object(backend))
             continue
         try:
-            targets.append(find(backend, options))
+            if points is None and ":" not in backend:
+                points = installed()
+            targets.append(find(backend, options, points))
         except BrokenBackend as error:
             if strict:
                 raise
