@@ -192,31 +192,42 @@ class Interrupted(Exception):
 uses_alarms = pytest.mark.timeout(120, method="thread")  # the other method takes the alarm for itself
 
 
-@pytest.fixture
-def alarms() -> Iterator[Callable[[Callable[[], None]], None]]:
+class Alarms:
     """Have a function called from a signal handler, again and again, 50 µs after the last time it returned."""
-    before = signal.getsignal(signal.SIGALRM)
-    stopped = False
 
-    def start(handler: Callable[[], None]) -> None:
-        def call(*_: object) -> None:
+    def __init__(self) -> None:
+        self._handler: Callable[[], None] | None = None
+
+    def start(self, handler: Callable[[], None]) -> None:
+        self._handler = handler
+        signal.signal(signal.SIGALRM, self._call)
+        signal.setitimer(signal.ITIMER_REAL, 5e-5)
+
+    def stop(self) -> None:
+        """From here on nothing is called; a signal that is on its way finds a handler that does nothing."""
+        self._handler = None
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _call(self, *_: object) -> None:
+        handler = self._handler
+        if handler is not None:
             try:
                 handler()
             finally:
-                if not stopped:
-                    signal.setitimer(signal.ITIMER_REAL, 5e-5)
+                signal.setitimer(signal.ITIMER_REAL, 5e-5)
 
-        signal.signal(signal.SIGALRM, call)
-        signal.setitimer(signal.ITIMER_REAL, 5e-5)
 
-    yield start
-    stopped = True
-    signal.setitimer(signal.ITIMER_REAL, 0)
+@pytest.fixture
+def alarms() -> Iterator[Alarms]:
+    before = signal.getsignal(signal.SIGALRM)
+    alarms = Alarms()
+    yield alarms
+    alarms.stop()
     signal.signal(signal.SIGALRM, before)
 
 
 @uses_alarms
-def test_signal_handlers_that_raise_leave_no_hole(tmp_path: Path, alarms: Callable[[Callable[[], None]], None]) -> None:
+def test_signal_handlers_that_raise_leave_no_hole(tmp_path: Path, alarms: Alarms) -> None:
     """A handler that raises anywhere inside append costs at most the call it hit, and no other frame."""
     writer = LogWriter(tmp_path, first_size=8192, largest_size=16384)
     returned: list[int] = []
@@ -229,7 +240,7 @@ def test_signal_handlers_that_raise_leave_no_hole(tmp_path: Path, alarms: Callab
             armed = False
             raise Interrupted
 
-    alarms(interrupt)
+    alarms.start(interrupt)
     while hits < 500:
         try:
             armed = True
@@ -239,7 +250,7 @@ def test_signal_handlers_that_raise_leave_no_hole(tmp_path: Path, alarms: Callab
                 returned.append(number)
         except Interrupted:
             hits += 1
-    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    alarms.stop()
     writer.seal()
     frames = read_all(tmp_path)
     assert frames.damaged == 0
@@ -249,7 +260,7 @@ def test_signal_handlers_that_raise_leave_no_hole(tmp_path: Path, alarms: Callab
 
 
 @uses_alarms
-def test_signal_handlers_that_log_lose_nothing(tmp_path: Path, alarms: Callable[[Callable[[], None]], None]) -> None:
+def test_signal_handlers_that_log_lose_nothing(tmp_path: Path, alarms: Alarms) -> None:
     """A handler that appends in the middle of an append, or of a change of segments, loses neither frame."""
     writer = LogWriter(tmp_path, first_size=8192, largest_size=16384)
     handled = 0
@@ -259,12 +270,12 @@ def test_signal_handlers_that_log_lose_nothing(tmp_path: Path, alarms: Callable[
         handled += 1
         assert writer.append(WORD, b"%d" % -handled)
 
-    alarms(log)
+    alarms.start(log)
     number = 0
     while handled < 2_000:
         number += 1
         assert writer.append(WORD, b"%d" % number)
-    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    alarms.stop()
     writer.seal()
     found = payloads(read_all(tmp_path))
     assert sorted(found) == [*range(-handled, 0), *range(1, number + 1)]
