@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 from typer.testing import CliRunner
@@ -101,8 +102,6 @@ def test_a_child_waits_for_its_parent_in_the_backend(tmp_path: Path, monkeypatch
     parent.finish()
 
     def deliver(run: Run) -> Backlog:
-        import anyio
-
         place = RunDirectory(run.directory)
         backlog = Backlog(place, place.read_record(), "jsonl")
         anyio.run(lambda: backlog.deliver(30.0, retry=False))
@@ -163,6 +162,21 @@ async def test_an_async_run_ends_its_open_children(tmp_path: Path) -> None:
     for run in (grandchild, child, parent):
         assert lines(tmp_path, run)[-1]["outcome"] == "failed"
         assert run.status().pending == {}
+
+
+@pytest.mark.anyio
+async def test_an_async_run_ends_the_open_children_of_a_finished_child(tmp_path: Path) -> None:
+    """A child that is over, and followed by another, is not forgotten while a child of its own goes on."""
+    backend = {"jsonl": {"path": str(tmp_path / "events.jsonl"), "delivery": {"linger": 0.02}}}
+    with anyio.fail_after(60):
+        async with tracelet.open_run(backend, "parent", directory=tmp_path) as parent:
+            first = parent.child("first")
+            grandchild = first.child("grandchild")
+            await first.finish()
+            async with parent.child("second") as second:
+                second.log_metric("m", 1.0, 1)
+    for run in (grandchild, first, second, parent):
+        assert lines(tmp_path, run)[-1]["outcome"] == "completed"
 
 
 def test_a_child_that_goes_on_is_still_its_parents(tmp_path: Path) -> None:

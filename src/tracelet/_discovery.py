@@ -57,7 +57,7 @@ def find(name: str, given: Mapping[str, Any] | None = None, points: Mapping[str,
 
     Args:
         given: the backend's options; the key "delivery" overrides fields of its `Delivery`.
-        points: what `installed` has returned, if it was asked already, which takes some ten milliseconds.
+        points: what `installed` has returned, if it was asked already; it reads the metadata of all distributions.
 
     Raises:
         UnknownBackend, BrokenBackend, InvalidOptions

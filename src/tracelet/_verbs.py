@@ -279,13 +279,18 @@ class Verbs:
         known = _values.string(digest, "digest")
         self._publish(DatasetUsed(_now(), label, located, known, _values.string(role, "role"), schema, profile))
 
+    @property
+    def _open_somewhere(self) -> bool:
+        """Whether this run, or one below it, goes on."""
+        return not self._closed or any(child._open_somewhere for child in self._children)
+
     def _child(self, name: str) -> Verbs:
         label = _values.string(name, "name")
         if self._closed:
             raise RunClosed(self.id)
         if self._recorder is None or self._recorder.detached or self._begin_child is None:
             return type(self)(run_id="", name=label, project=self.project, directory=self.directory)
-        self._children = [child for child in self._children if not child._closed]
+        self._children = [child for child in self._children if child._open_somewhere]
         self._children.append(self._begin_child(label))
         return self._children[-1]
 

@@ -101,7 +101,7 @@ class AsyncRun(MediaVerbs):
         return cast(AsyncRun, self._child(name))
 
     def descendants(self) -> Iterator[AsyncRun]:
-        """The children that are open, and theirs, each before its parent."""
+        """The children, and theirs, each before its parent; but those that are over with all below them."""
         for child in reversed(self._children):
             assert isinstance(child, AsyncRun)
             yield from child.descendants()
