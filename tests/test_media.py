@@ -726,6 +726,30 @@ def test_a_folder_with_tracelets_own_files_is_taken_without_them(run: Run, tmp_p
     assert artifact.name == "files/weights.bin"
 
 
+def test_a_durable_flush_syncs_files_and_their_names(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Media and models survive a loss of power whole: each file, and each folder that has its name."""
+    from tracelet.journal import recorder
+    from tracelet.journal.blobs import sync_file
+
+    synced: list[Path] = []
+
+    def note(path: Path) -> None:
+        synced.append(path)
+        sync_file(path)
+
+    monkeypatch.setattr(recorder, "sync_file", note)
+    (tmp_path / "model" / "weights").mkdir(parents=True)
+    (tmp_path / "model" / "weights" / "0.bin").write_bytes(b"0")
+    run.log_image("i", RGB)
+    run.log_model(tmp_path / "model")
+    assert run.flush(durable=True)
+    blobs = run.directory / "blobs"
+    assert {*blobs.rglob("*"), blobs, run.directory} <= set(synced)
+    before = len(synced)
+    assert run.flush(durable=True)
+    assert len(synced) == before
+
+
 def test_what_is_no_file_is_a_loss_and_not_waited_for(lenient: Run, tmp_path: Path) -> None:
     """A pipe, a device, an empty folder."""
     os.mkfifo(tmp_path / "pipe.png")

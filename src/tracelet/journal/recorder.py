@@ -70,8 +70,7 @@ class Recorder:
             self._unsynced += list(place.rglob("*"))
         else:
             place = copy_in(source, self.directory.blobs, name)
-        self._unsynced.append(place)
-        return place.relative_to(self.directory.path)
+        return self._added(place)
 
     def write_in(self, content: bytes | Callable[[IO[bytes]], object], suffix: str) -> Path:
         """Write a file into the run's directory; returns the path relative to that.
@@ -79,8 +78,11 @@ class Recorder:
         Raises:
             OSError: the disk refuses; or whatever a function as the content raises.
         """
-        place = write_in(content, self.directory.blobs, self._blob_name(f".{suffix}"))
-        self._unsynced.append(place)
+        return self._added(write_in(content, self.directory.blobs, self._blob_name(f".{suffix}")))
+
+    def _added(self, place: Path) -> Path:
+        """A blob's path relative to the run's directory; it is to be synced, and so are the folders with its name."""
+        self._unsynced += [place, self.directory.blobs, self.directory.path]
         return place.relative_to(self.directory.path)
 
     def _blob_name(self, suffix: str) -> str:
@@ -123,10 +125,11 @@ class Recorder:
     def sync(self) -> None:
         """Make what was recorded survive a loss of power, files included. Raises OSError."""
         with self._sync_lock:  # as in `LogWriter.sync`
-            for place in list(self._unsynced):
+            count = len(self._unsynced)  # others may add to it meanwhile
+            for place in dict.fromkeys(self._unsynced[:count]):
                 if place.exists():
                     sync_file(place)
-                self._unsynced.remove(place)
+            del self._unsynced[:count]
         for log in self._logs().values():
             log.sync()
 
