@@ -852,3 +852,14 @@ def test_time_is_frozen_by_the_run(writer: Any, run: RecordingRun) -> None:
     writer.add_scalar("x", 1.0, walltime=before)
 
     assert [point.time for point in run.points] == [None, before]
+
+
+def test_what_is_told_inside_uncaptured_stays_out(run: RecordingRun, writer: Any) -> None:
+    """A block of `uncaptured` keeps a writer's calls out of the run, and those after it are captured again."""
+    with tracelet.tensorboard.uncaptured():
+        writer.add_scalar("loss", 1.0, 1)
+        with tracelet.tensorboard.uncaptured():
+            writer.add_scalar("loss", 2.0, 2)
+        writer.add_scalar("loss", 3.0, 3)
+    writer.add_scalar("loss", 4.0, 4)
+    assert run.points == [Point("loss", 4.0, 4)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tracelet.tensorboard._capture import install, missed, uninstall
+from tracelet.tensorboard._capture import install, missed, uncaptured, uninstall
 from tracelet.tensorboard._writer import SummaryWriter
 
-__all__ = ["SummaryWriter", "install", "missed", "uninstall"]
+__all__ = ["SummaryWriter", "install", "missed", "uncaptured", "uninstall"]

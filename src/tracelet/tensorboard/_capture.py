@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import wraps
 from threading import RLock, local
 from types import ModuleType
@@ -99,6 +99,19 @@ class Capture:
             while self._patches:
                 self._patches.pop().undo()
 
+    @contextmanager
+    def uncaptured(self) -> Iterator[None]:
+        """What this thread tells writers inside of the block stays out of the run.
+
+        For an integration that logs what a framework's own TensorBoard logger is about to write as well.
+        """
+        calls = self._thread.calls
+        before, calls.inside = calls.inside, True
+        try:
+            yield
+        finally:
+            calls.inside = before
+
     def _patch(self, module: ModuleType) -> None:
         owner = getattr(module, "SummaryWriter", None)
         with self._lock:
@@ -164,6 +177,7 @@ _capture = Capture(FLAVOURS)
 
 install = _capture.install
 uninstall = _capture.uninstall
+uncaptured = _capture.uncaptured
 
 
 def missed() -> int:
