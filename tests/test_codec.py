@@ -23,8 +23,10 @@ from tracelet.events import (
     FigureLogged,
     GraphLogged,
     HistogramLogged,
+    HParamsLogged,
     ImageLogged,
     Kind,
+    LayoutSet,
     MeshLogged,
     MetricsLogged,
     ModelLogged,
@@ -35,6 +37,7 @@ from tracelet.events import (
     RunStarted,
     TableLogged,
     TagsSet,
+    TensorLogged,
     TextLogged,
     VideoLogged,
     kind_of,
@@ -52,14 +55,14 @@ GOLDEN: dict[str, Event] = {
     "9305cb3ff800000000000081a174a175": TagsSet(1.5, {"t": "u"}),
     "9606cb3ff8000000000000a16ea474657874c090": TextLogged(1.5, "n", "text"),
     "9713cb3ff8000000000000a16da7626c6f62732f3005ce3b9aca00c3": ArtifactLogged(1.5, "m", "blobs/0", 5, 10**9),
-    "9c07cb3ff8000000000000a169a7626c6f62732f300507c3fe9192a173a176a36e7079a348574392a161a162": ImageLogged(
-        1.5, "i", "blobs/0", 5, 7, True, -2, (("s", "v"),), "npy", "HWC", ("a", "b")
+    "9e07cb3ff8000000000000a169a7626c6f62732f300507c3fe9192a173a176a36e7079a348574392a161a1629194cb0000000000000000cb3ff0000000000000cb4004000000000000cb400800000000000091a16c": ImageLogged(
+        1.5, "i", "blobs/0", 5, 7, True, -2, (("s", "v"),), "npy", "HWC", ("a", "b"), ((0.0, 1.0, 2.5, 3.0),), ("l",)
     ),
     "9a08cb3ff8000000000000a166a7626c6f62732f300507c30390a6706c6f746c79": FigureLogged(
         1.5, "f", "blobs/0", 5, 7, True, 3, (), "plotly"
     ),
-    "9b09cb3ff8000000000000a168a7626c6f62732f300507c30390a36e707a1e": HistogramLogged(
-        1.5, "h", "blobs/0", 5, 7, True, 3, (), "npz", 30
+    "9d09cb3ff8000000000000a168a7626c6f62732f300507c30390a36e707a1ea46175746f09": HistogramLogged(
+        1.5, "h", "blobs/0", 5, 7, True, 3, (), "npz", 30, "auto", 9
     ),
     "9c0acb3ff8000000000000a161a7626c6f62732f300507c30390a36e7079cd3e80a163": AudioLogged(
         1.5, "a", "blobs/0", 5, 7, True, 3, (), "npy", 16_000, "c"
@@ -70,11 +73,11 @@ GOLDEN: dict[str, Event] = {
     "9a0ccb3ff8000000000000a174a7626c6f62732f300507c30390a76d73677061636b": TableLogged(
         1.5, "t", "blobs/0", 5, 7, True, 3, (), "msgpack"
     ),
-    "9a0dcb3ff8000000000000a16da7626c6f62732f300507c30390a36e707a": MeshLogged(
-        1.5, "m", "blobs/0", 5, 7, True, 3, (), "npz"
+    "9b0dcb3ff8000000000000a16da7626c6f62732f300507c30390a36e707aa27b7d": MeshLogged(
+        1.5, "m", "blobs/0", 5, 7, True, 3, (), "npz", "{}"
     ),
-    "9a0ecb3ff8000000000000a165a7626c6f62732f300507c30390a36e707a": EmbeddingLogged(
-        1.5, "e", "blobs/0", 5, 7, True, 3, (), "npz"
+    "9b0ecb3ff8000000000000a165a7626c6f62732f300507c30390a36e707aa44e485743": EmbeddingLogged(
+        1.5, "e", "blobs/0", 5, 7, True, 3, (), "npz", "NHWC"
     ),
     "9a0fcb3ff8000000000000a167a7626c6f62732f300507c30390a46a736f6e": GraphLogged(
         1.5, "g", "blobs/0", 5, 7, True, 3, (), "json"
@@ -91,13 +94,44 @@ GOLDEN: dict[str, Event] = {
     ),
     "9417cb3ff8000000000000a16ca6737464657272": ConsoleLine(1.5, "l", "stderr"),
     "9319cb3ff8000000000000a16e": NoteSet(1.5, "n"),
+    "9611cb3ff800000000000082a26c72cb3f50624dd2f1a9fca16fa17891a361636381a16f92a178a179a27431": HParamsLogged(
+        1.5, {"lr": 0.001, "o": "x"}, ("acc",), {"o": ["x", "y"]}, "t1"
+    ),
+    "9312cb3ff800000000000081a16381a17492a94d756c74696c696e6592a161a162": LayoutSet(
+        1.5, {"c": {"t": ("Multiline", ["a", "b"])}}
+    ),
+    "9a1acb3ff8000000000000a174a7626c6f62732f300507c30390a36e7079": TensorLogged(
+        1.5, "t", "blobs/0", 5, 7, True, 3, (), "npy"
+    ),
 }
+
+EARLIER: dict[str, Event] = {
+    "9c07cb3ff8000000000000a169a7626c6f62732f300507c3fe9192a173a176a36e7079a348574392a161a162": ImageLogged(
+        1.5, "i", "blobs/0", 5, 7, True, -2, (("s", "v"),), "npy", "HWC", ("a", "b")
+    ),
+    "9b09cb3ff8000000000000a168a7626c6f62732f300507c30390a36e707a1e": HistogramLogged(
+        1.5, "h", "blobs/0", 5, 7, True, 3, (), "npz", 30
+    ),
+    "9a0dcb3ff8000000000000a16da7626c6f62732f300507c30390a36e707a": MeshLogged(
+        1.5, "m", "blobs/0", 5, 7, True, 3, (), "npz"
+    ),
+    "9a0ecb3ff8000000000000a165a7626c6f62732f300507c30390a36e707a": EmbeddingLogged(
+        1.5, "e", "blobs/0", 5, 7, True, 3, (), "npz"
+    ),
+}
+"""Events as they were written before fields were appended to them."""
 
 
 @pytest.mark.parametrize(("data", "event"), GOLDEN.items(), ids=[type(event).__name__ for event in GOLDEN.values()])
 def test_golden_bytes(data: str, event: Event) -> None:
     """The bytes of each event are what they were in the first release, both ways."""
     assert encode(event).hex() == data
+    assert decode(kind_of(type(event)), bytes.fromhex(data)) == event
+
+
+@pytest.mark.parametrize(("data", "event"), EARLIER.items(), ids=[type(event).__name__ for event in EARLIER.values()])
+def test_earlier_golden_bytes(data: str, event: Event) -> None:
+    """What was written before a type of event got more fields is still read."""
     assert decode(kind_of(type(event)), bytes.fromhex(data)) == event
 
 
@@ -108,7 +142,7 @@ def test_every_event_type_has_golden_bytes() -> None:
 
 def test_kinds_are_numbered_for_ever() -> None:
     """The numbers of the kinds, also of those without a type yet."""
-    assert [kind.value for kind in Kind] == list(range(1, 26))
+    assert [kind.value for kind in Kind] == list(range(1, 27))
     assert Kind(9) is Kind.HISTOGRAM_LOGGED
     assert Kind(24) is Kind.SCHEMA_NOTE
     assert all(kind_of(event_type) == kind for kind, event_type in EVENT_TYPES.items())

@@ -39,14 +39,15 @@ LAYERS = {
     "_verbs": 5,
     "_file_verbs": 6,
     "_media_verbs": 7,
-    "run": 8,
-    "tensorboard": 9,
-    "host": 9,
-    "api": 10,
-    "testing": 12,
-    "cli": 12,
-    "__init__": 11,
-    "__main__": 13,
+    "_chart_verbs": 8,
+    "run": 9,
+    "tensorboard": 10,
+    "host": 10,
+    "api": 11,
+    "testing": 13,
+    "cli": 13,
+    "__init__": 12,
+    "__main__": 14,
 }
 
 FORBIDDEN = ("mlflow", "torch", "tensorboard", "tensorboardX", "numpy", "tracelet_mlflow")

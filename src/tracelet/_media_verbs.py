@@ -1,4 +1,4 @@
-"""The verbs for what is shown: images, figures, histograms, sound, video, tables, curves, meshes, embeddings, graphs.
+"""The verbs for what is shown: images, figures, sound, video, tables, meshes, embeddings, tensors, graphs.
 
 What is passed is written to a file before a verb returns, so that it may change afterwards; nothing is encoded here.
 """
@@ -16,16 +16,15 @@ from tracelet._verbs import _now
 from tracelet.events import (
     AudioLogged,
     Context,
-    CurveLogged,
     EmbeddingLogged,
     FigureLogged,
     GraphLogged,
-    HistogramLogged,
     ImageLogged,
     MediaLogged,
     MeshLogged,
     Scalar,
     TableLogged,
+    TensorLogged,
     VideoLogged,
 )
 from tracelet.journal import Recorder
@@ -55,6 +54,8 @@ class MediaVerbs(FileVerbs):
         *,
         layout: str | None = None,
         caption: str | Sequence[str] = (),
+        boxes: Any = None,
+        labels: str | Sequence[str] = (),
         context: Mapping[str, Scalar] | None = None,
         time: float | None = None,
     ) -> None:
@@ -66,13 +67,21 @@ class MediaVerbs(FileVerbs):
             layout: of an array, the order of its axes, as in "HWC", "CHW", "HW" or "NCHW"; None guesses from the shape
                 (and where both fit, takes tensors as "CHW" and arrays as "HWC").
             caption: one, or one per image.
+            boxes: what is to be seen where: (n, 4), the left, top, right and bottom of each in pixels.
+            labels: what is in the boxes.
         """
         captions = _values.strings(caption, "caption")
+        words = _values.strings(labels, "labels")
         self._show(
             ImageLogged,
             (name, step, context, time),
             lambda: _payloads.image(image, None if layout is None else _values.string(layout, "layout")),
-            lambda payload: {"layout": payload.layout, "captions": captions},
+            lambda payload: {
+                "layout": payload.layout,
+                "captions": captions,
+                "boxes": () if boxes is None else _payloads.boxes(boxes),
+                "labels": words,
+            },
         )
 
     def log_figure(
@@ -81,36 +90,19 @@ class MediaVerbs(FileVerbs):
         figure: Any,
         step: int | None = None,
         *,
+        layout: str | None = None,
         context: Mapping[str, Scalar] | None = None,
         time: float | None = None,
     ) -> None:
-        """Show a plot: a matplotlib figure (drawn before this returns), a plotly figure, or the path of an image."""
-        self._show(FigureLogged, (name, step, context, time), lambda: _payloads.figure(figure))
-
-    def log_histogram(
-        self,
-        name: str,
-        values: Any = None,
-        step: int | None = None,
-        *,
-        counts: Any = None,
-        edges: Any = None,
-        bins: int = 64,
-        context: Mapping[str, Scalar] | None = None,
-        time: float | None = None,
-    ) -> None:
-        """Show how values are distributed: an array or tensor of any shape; or n `counts` and n + 1 `edges`.
+        """Show a plot, or several of one size.
 
         Args:
-            bins: how many equal bins to sort values into.
+            figure: a matplotlib figure or a sequence of them (drawn before this returns), an array of the pixels of
+                what was drawn already, a plotly figure, or the path of an image.
+            layout: of an array, as in `log_image`.
         """
-        number = _positive(bins, "bins")
-        self._show(
-            HistogramLogged,
-            (name, step, context, time),
-            lambda: _payloads.histogram(values, counts, edges),
-            lambda _: {"bins": number},
-        )
+        order = None if layout is None else _values.string(layout, "layout")
+        self._show(FigureLogged, (name, step, context, time), lambda: _payloads.figure(figure, order))
 
     def log_audio(
         self,
@@ -130,7 +122,7 @@ class MediaVerbs(FileVerbs):
                 path; or an encoded file's bytes.
             sample_rate: of an array, in Hz.
         """
-        rate = _positive(sample_rate, "sample_rate")
+        rate = positive(sample_rate, "sample_rate")
         words = _values.string(caption, "caption")
         self._show(
             AudioLogged,
@@ -196,6 +188,7 @@ class MediaVerbs(FileVerbs):
         *,
         colors: Any = None,
         faces: Any = None,
+        config: Mapping[str, Any] | None = None,
         context: Mapping[str, Scalar] | None = None,
         time: float | None = None,
     ) -> None:
@@ -205,8 +198,15 @@ class MediaVerbs(FileVerbs):
             vertices: (n, 3).
             colors: (n, 3), integers from 0 to 255.
             faces: (m, 3), the numbers of three vertices each.
+            config: how to show it (camera, lights, material), as TensorBoard takes it.
         """
-        self._show(MeshLogged, (name, step, context, time), lambda: _payloads.mesh(vertices, colors, faces))
+        shown = _values.mapping(config or {}, "config")
+        self._show(
+            MeshLogged,
+            (name, step, context, time),
+            lambda: _payloads.mesh(vertices, colors, faces),
+            lambda _: {"config": _payloads.document(shown)},
+        )
 
     def log_embedding(
         self,
@@ -215,11 +215,38 @@ class MediaVerbs(FileVerbs):
         step: int | None = None,
         *,
         labels: Sequence[Any] | None = None,
+        columns: Sequence[Any] | None = None,
+        images: Any = None,
         context: Mapping[str, Scalar] | None = None,
         time: float | None = None,
     ) -> None:
-        """Show vectors (n, d) that stand for things, and what these are called."""
-        self._show(EmbeddingLogged, (name, step, context, time), lambda: _payloads.embedding(vectors, labels))
+        """Show vectors that stand for things.
+
+        Args:
+            vectors: (n, d).
+            labels: what the n things are called; or, with `columns`, n rows of what is known of them.
+            columns: the names of the columns of `labels`.
+            images: n pictures of the things, (n, height, width), (n, height, width, channels) or (n, channels, height,
+                width).
+        """
+        self._show(
+            EmbeddingLogged,
+            (name, step, context, time),
+            lambda: _payloads.embedding(vectors, labels, columns, images),
+            lambda payload: {"layout": payload.layout},
+        )
+
+    def log_tensor(
+        self,
+        name: str,
+        tensor: Any,
+        step: int | None = None,
+        *,
+        context: Mapping[str, Scalar] | None = None,
+        time: float | None = None,
+    ) -> None:
+        """Keep an array or tensor of numbers, of any shape, as it is."""
+        self._show(TensorLogged, (name, step, context, time), lambda: _payloads.tensor(tensor))
 
     def log_graph(
         self,
@@ -238,69 +265,10 @@ class MediaVerbs(FileVerbs):
         """
         self._show(GraphLogged, (name, step, context, time), lambda: _payloads.graph(graph))
 
-    def log_curve(
-        self,
-        name: str,
-        x: Any,
-        y: Any,
-        step: int | None = None,
-        *,
-        x_label: str = "",
-        y_label: str = "",
-        context: Mapping[str, Scalar] | None = None,
-        time: float | None = None,
-    ) -> None:
-        """Show a line through points, whose coordinates are two arrays of one length."""
-        labels = {"x_label": _values.string(x_label, "x_label"), "y_label": _values.string(y_label, "y_label")}
-        self._show(CurveLogged, (name, step, context, time), lambda: _payloads.line(x, y), lambda _: labels)
-
-    def log_pr_curve(
-        self,
-        name: str,
-        labels: Any,
-        predictions: Any,
-        step: int | None = None,
-        *,
-        weights: Any = None,
-        thresholds: int = 127,
-        context: Mapping[str, Scalar] | None = None,
-        time: float | None = None,
-    ) -> None:
-        """Show a classifier's precision over its recall.
-
-        Args:
-            labels: what is true, 0 or 1.
-            predictions: how sure the classifier is of 1, from 0 to 1.
-            weights: of the examples.
-            thresholds: how many points the curve has.
-        """
-        self._classified("pr", (name, step, context, time), labels, predictions, weights, thresholds)
-
-    def log_roc_curve(
-        self,
-        name: str,
-        labels: Any,
-        predictions: Any,
-        step: int | None = None,
-        *,
-        weights: Any = None,
-        thresholds: int = 127,
-        context: Mapping[str, Scalar] | None = None,
-        time: float | None = None,
-    ) -> None:
-        """Show a classifier's true over its false positive rate; see `log_pr_curve`."""
-        self._classified("roc", (name, step, context, time), labels, predictions, weights, thresholds)
-
-    def _classified(
-        self, curve: str, where: _Where, labels: Any, predictions: Any, weights: Any, thresholds: int
-    ) -> None:
-        fields = {"curve": curve, "thresholds": _positive(thresholds, "thresholds")}
-        self._show(CurveLogged, where, lambda: _payloads.classified(labels, predictions, weights), lambda _: fields)
-
     def _show(
         self,
         kind: type[M],
-        where: _Where,
+        where: Where,
         prepare: Callable[[], Payload],
         more: Callable[[Payload], dict[str, Any]] = lambda _: {},
     ) -> None:
@@ -325,11 +293,13 @@ class MediaVerbs(FileVerbs):
         self._record(f"log_{kind.__name__.removesuffix('Logged').lower()}({label!r:.80})", record)
 
 
-def _positive(value: Any, argument: str) -> int:
+def positive(value: Any, argument: str) -> int:
+    """An integer of at least 1. Raises TypeError."""
     number = _values.integer(value, argument)
     if number < 1:
         raise TypeError(f"{argument} must be at least 1, found {number}")
     return number
 
 
-_Where = tuple[str, int | None, Mapping[str, Scalar] | None, float | None]
+Where = tuple[str, int | None, Mapping[str, Scalar] | None, float | None]
+"""A name, a step, a context and a time, as they were given."""

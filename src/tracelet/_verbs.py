@@ -5,117 +5,34 @@ A verb returns when the event is in the journal, which no crash of the process u
 
 from __future__ import annotations
 
-import itertools
 import time as _time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
-from typing import Any, Literal, Protocol
-
-import msgspec
+from typing import Any, Literal
 
 from tracelet import _values
-from tracelet._notices import say
-from tracelet.backend import Outcome
-from tracelet.codec import encode, encode_unusual
-from tracelet.errors import RunClosed
+from tracelet._lifecycle import UNUSUAL, Lifecycle
+from tracelet.codec import encode
 from tracelet.events import (
     ConsoleLine,
     DatasetUsed,
-    Event,
     Kind,
     MetricsLogged,
     NoteSet,
     Number,
     ParamsLogged,
-    RunFinished,
-    RunStarted,
     Scalar,
     TagsSet,
     TextLogged,
-    kind_of,
 )
-from tracelet.journal import Recorder, read_cursor
-from tracelet.status import RunStatus, read_status, summary
 
 _METRICS = Kind.METRICS_LOGGED.value
-_UNUSUAL = (OverflowError, UnicodeEncodeError)
 
 _now = _time.time
 
 
-class Host(Protocol):
-    """Where a run's subscriptions are served; see `tracelet.host`."""
-
-    def start(self) -> None:
-        """Begin to serve. Raises DeliveryFailed or OSError."""
-
-    def wake(self) -> None:
-        """Have the subscriptions look for new events now."""
-
-    def serves(self, backend: str) -> bool:
-        """Whether somebody is at work, or will be, for the backend."""
-
-    def watch(self) -> None:
-        """Look after what serves; called again and again. Raises DeliveryFailed or OSError."""
-
-    def release(self) -> None:
-        """Let go of the subscriptions: what runs in this process ends, what has its own goes on."""
-
-
-class Verbs:
+class Verbs(Lifecycle):
     """What can be said; see `Run`."""
-
-    def __init__(
-        self,
-        *,
-        run_id: str,
-        name: str,
-        project: str,
-        directory: Path,
-        backends: tuple[str, ...] = (),
-        recorder: Recorder | None = None,
-        host: Host | None = None,
-        on_close: Callable[[], None] = lambda: None,
-        begin_child: Callable[[str], Verbs] | None = None,
-        tell: Callable[[str], None] = say,
-        strict: bool = False,
-        lossy: bool = False,
-    ) -> None:
-        self.id = run_id
-        """Unique for ever, and sortable by time."""
-        self.name = name
-        self.project = project
-        self.directory = directory
-        """The run's own directory, with its journal. An inert run's need not exist."""
-        self._backends = backends
-        self._recorder = recorder
-        self._host = host
-        self._on_close = on_close
-        self._begin_child = begin_child
-        self._tell = tell
-        self._children: list[Verbs] = []
-        self._strict = strict
-        self._closed = False
-        self._gone = False
-        self._lossy = lossy  # an inert run that was not meant to be
-        self._unrecorded = 0
-        self._steps: dict[object, Iterator[int]] = {}
-        self._append: Callable[[int, bytes], bool] = self._ignore if recorder is None else recorder.append
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r} of {self.project!r}, {self.id}{'' if self.active else ', inert'}>"
-
-    @property
-    def active(self) -> bool:
-        """Whether what is said is recorded; False for an inert run (a forked child's, or with logging disabled)."""
-        return self._recorder is not None and not self._recorder.detached and not self._closed
-
-    @property
-    def urls(self) -> dict[str, str]:
-        """Where the run can be seen, by backend; a backend appears once it has opened the run."""
-        status = self.status()
-        return {name: backend.url for name, backend in status.backends.items() if backend.url is not None}
 
     def log_metric(
         self,
@@ -151,7 +68,7 @@ class Verbs:
         moment = _now() if time is None else _values.seconds(time, "time")
         try:
             payload = encode((_METRICS, moment, {name: value}, step, pairs))
-        except _UNUSUAL:
+        except UNUSUAL:
             self._publish(MetricsLogged(moment, {name: value}, step, pairs))
             return
         if not self._append(_METRICS, payload):
@@ -278,127 +195,3 @@ class Verbs:
         schema, profile = ({}, {}) if isinstance(data, str | PathLike) else _values.described(data)
         known = _values.string(digest, "digest")
         self._publish(DatasetUsed(_now(), label, located, known, _values.string(role, "role"), schema, profile))
-
-    @property
-    def _open_somewhere(self) -> bool:
-        """Whether this run, or one below it, goes on."""
-        return not self._closed or any(child._open_somewhere for child in self._children)
-
-    def _child(self, name: str) -> Verbs:
-        label = _values.string(name, "name")
-        if self._closed:
-            raise RunClosed(self.id)
-        if self._recorder is None or self._recorder.detached or self._begin_child is None:
-            return type(self)(run_id="", name=label, project=self.project, directory=self.directory)
-        self._children = [child for child in self._children if child._open_somewhere]
-        self._children.append(self._begin_child(label))
-        return self._children[-1]
-
-    def status(self) -> RunStatus:
-        """The exact account of every backend, see `RunStatus`."""
-        if self._recorder is None or self._recorder.detached:
-            lost = self._unrecorded if self._lossy else 0
-            return RunStatus(id=self.id, name=self.name, project=self.project, emitted=lost, lost=lost, backends={})
-        try:
-            return read_status(self._recorder.directory, self._backends, self._recorder.tallies())
-        except FileNotFoundError:
-            tallies = self._recorder.tallies().values()
-            emitted, lost = sum(t.recorded + t.lost for t in tallies), sum(t.lost for t in tallies)
-            return RunStatus(id=self.id, name=self.name, project=self.project, emitted=emitted, lost=lost, backends={})
-
-    def abandon(self) -> None:
-        """End a run that could not be begun: as failed, without waiting for a backend."""
-        self._end(Outcome.FAILED)
-        self._let_go()
-
-    # How the verbs publish.
-
-    def _publish(self, event: Event, *, bulk: bool = False) -> None:
-        flags = 0
-        try:
-            payload = encode(event)
-        except _UNUSUAL:
-            flags, payload = encode_unusual(event)
-        word = kind_of(type(event)) | flags
-        recorder = self._recorder
-        append = recorder.append_bulk if bulk and recorder is not None else self._append
-        if not append(word, payload):
-            self._refused()
-
-    def _refused(self) -> None:
-        """An event was not recorded: if that is for want of space, it is counted; if the run is over, it is misuse."""
-        if self._closed and not (self._recorder is not None and self._recorder.detached):
-            raise RunClosed(self.id)
-
-    def _ignore(self, word: int, payload: bytes) -> bool:
-        self._unrecorded += 1
-        return not self._closed
-
-    def _count(self, key: object) -> int:
-        counter = self._steps.get(key)
-        if counter is None:
-            counter = self._steps.setdefault(key, itertools.count())
-        return next(counter)
-
-    # How waiting and ending work, whoever waits.
-
-    def _sync(self) -> None:
-        if self._recorder is not None and not self._recorder.detached:
-            self._recorder.sync()
-
-    def _delivered(self) -> Callable[[], bool | None]:
-        """A function that tells whether the backends have everything said until now: None is not yet."""
-        host, recorder = self._host, self._recorder
-        if host is None or recorder is None or recorder.detached:
-            return lambda: True
-        target = {key: tally.recorded for key, tally in recorder.tallies().items()}
-        host.wake()
-
-        def check() -> bool | None:
-            done = True
-            for backend in self._backends:
-                try:
-                    record = read_cursor(recorder.directory.cursor(backend))
-                except OSError:
-                    return None  # no descriptor left, or a disk that has its moments
-                if all(key in record.logs and record.logs[key].position.sequence >= at for key, at in target.items()):
-                    continue
-                if record.phase not in ("paused", "failed") and host.serves(backend):
-                    return None
-                done = False
-            return done
-
-        return check
-
-    def _end(self, outcome: Outcome) -> Callable[[], bool | None] | None:
-        """Say that the run is over; returns what `_delivered` does, or None if there is nothing to wait for."""
-        if self._closed:
-            return None
-        self._closed = True
-        recorder = self._recorder
-        if recorder is None or recorder.detached:
-            return None
-        try:
-            recorder.finish(Kind.RUN_FINISHED.value, encode(RunFinished(_now(), outcome.value)))
-        except OSError as error:
-            self._tell(f"the journal in {self.directory} could not be written to the disk: {error}")
-        return self._delivered()
-
-    def _let_go(self) -> None:
-        """After `_end`: once, and never in a forked child."""
-        recorder = self._recorder
-        if self._gone or (recorder is not None and recorder.detached):
-            return
-        self._gone = True
-        self._on_close()
-        if self._host is not None:
-            self._host.release()
-        try:
-            for line in summary(self.status(), self.directory):
-                self._tell(line)
-        except (OSError, msgspec.MsgspecError) as error:
-            self._tell(f"how delivery stands can't be read: {error}; `tracelet status {self.directory}` may tell")
-
-    def begin(self, *, resumed: bool) -> None:
-        """Say that this process begins to log; called once, by what makes the run."""
-        self._publish(RunStarted(_now(), self.name, self.project, resumed))

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from tracelet import _settings, tensorboard
 from tracelet._discovery import public_options
+from tracelet._lifecycle import Host
 from tracelet._notices import say
 from tracelet._plan import HostName, Plan, Resume, make_plan
 from tracelet._settings import Backends
-from tracelet._verbs import Host
 from tracelet.backend import Outcome
 from tracelet.errors import DeliveryFailed, JournalUnavailable
 from tracelet.host.exits import ExitWatch

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import cast
 
-from tracelet._media_verbs import MediaVerbs
+from tracelet._chart_verbs import ChartVerbs
 from tracelet.backend import Outcome
 from tracelet.errors import InvalidSetting
 
@@ -18,7 +18,7 @@ CLOSE_TIMEOUT = 10.0
 _POLL = 0.01
 
 
-class Run(MediaVerbs):
+class Run(ChartVerbs):
     """A run that is being logged, for synchronous code. Made by `tracelet.start_logging`.
 
     As a context manager it is finished at the end of the block, as failed if that raised. The verbs may be called from
@@ -90,7 +90,7 @@ class Run(MediaVerbs):
         return result
 
 
-class AsyncRun(MediaVerbs):
+class AsyncRun(ChartVerbs):
     """A run that is being logged, for asynchronous code. Made by `async with tracelet.open_run(…)`.
 
     The verbs are those of `Run`, and as fast: there is nothing to await in them.
