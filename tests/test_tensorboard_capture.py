@@ -59,6 +59,11 @@ class RecordingRun:
         self.points += [Point(name, value, step, context, time) for name, value in values.items()]
 
 
+    def log_hparams(self, values: Mapping[str, Any], metrics: Mapping[str, Any], step: int | None, **more: Any) -> None:
+        if metrics:
+            self.log_metrics(metrics, step, context=more["context"], time=more["time"])
+
+
 class FailingRun(RecordingRun):
     """A run that raises whatever it was made with."""
 

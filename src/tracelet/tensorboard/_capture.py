@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import wraps
+from functools import partial, wraps
 from threading import RLock, local
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -19,7 +19,8 @@ from msgspec import Struct
 
 import tracelet.run
 from tracelet.errors import RunClosed
-from tracelet.tensorboard._convert import FLAVOURS, Converter, Flavour
+from tracelet.tensorboard._converters import Converter, add_drawn_figure, metadata_of
+from tracelet.tensorboard._flavours import FLAVOURS, Flavour
 from tracelet.tensorboard._late_import import LateImport
 from tracelet.tensorboard._logdirs import context_of
 
@@ -31,10 +32,12 @@ _logger = logging.getLogger("tracelet")
 class _Calls:
     """Whether a thread is inside an original method, whose own calls of captured methods say nothing new."""
 
-    __slots__ = ("inside",)
+    __slots__ = ("drawn", "inside")
 
     def __init__(self) -> None:
         self.inside = False
+        self.drawn: list[tuple[tuple[Any, ...], dict[str, Any]]] | None = None
+        """What an `add_figure` under way has drawn."""
 
 
 class _Thread(local):
@@ -113,31 +116,59 @@ class Capture:
             calls.inside = before
 
     def _patch(self, module: ModuleType) -> None:
-        owner = getattr(module, "SummaryWriter", None)
         with self._lock:
-            if owner is None or self._installs == 0:
+            if self._installs == 0:
                 return
             flavour = self._flavours[module.__name__]
+            owner = getattr(module, "SummaryWriter", None)
             for name, convert in flavour.converters.items():
-                if name in vars(owner):
-                    original = vars(owner)[name]
-                    wrapper = self._wrapper(original, convert, flavour.log_dir, name in flavour.direct)
-                    setattr(owner, name, wrapper)
-                    self._patches.append(_Patch(owner, name, original, wrapper))
+                wrapped = self._scalar if name == "add_scalar" else self._method
+                self._replace(owner, name, partial(wrapped, convert=convert, flavour=flavour))
+            self._replace(owner, "add_figure", self._figure)
+            self._replace(owner, "add_image", self._drawn)
+            self._replace(getattr(module, "FileWriter", None), "add_event", self._event)
+            self._replace(getattr(module, "DummyFileWriter", None), "add_event", self._event)
+            self._replace(getattr(module, "DummyFileWriter", None), "add_summary", self._summary)
 
-    def _wrapper(self, original: Method, convert: Converter, log_dir: str, direct: bool) -> Method:
+    def _replace(self, owner: type | None, name: str, wrapped: Callable[[Method], Method]) -> None:
+        if owner is not None and name in vars(owner):
+            original = vars(owner)[name]
+            wrapper = wraps(original)(wrapped(original))
+            setattr(owner, name, wrapper)
+            self._patches.append(_Patch(owner, name, original, wrapper))
+
+    # The wrappers. What a thread does inside of one, others of them let pass.
+
+    def _method(self, original: Method, convert: Converter, flavour: Flavour) -> Method:
         thread = self._thread
-        runs = tracelet.run  # asked at each call: the active run changes
 
-        @wraps(original)
         def method(writer: Any, /, *args: Any, **kwargs: Any) -> Any:
             calls = thread.calls
             if calls.inside or not self._installs:
                 return original(writer, *args, **kwargs)
-            usual = direct and len(args) == 3 and not kwargs
             calls.inside = True
             try:
-                if usual:  # unpacked by hand, here and below, a call takes two thirds of the time
+                result = original(writer, *args, **kwargs)
+            finally:
+                calls.inside = False
+            self._say(original, convert, writer, getattr(writer, flavour.log_dir, None), args, kwargs)
+            return result
+
+        return method
+
+    def _scalar(self, original: Method, convert: Converter, flavour: Flavour) -> Method:
+        """As any other method, but this runs once per point: the usual call is unpacked by hand, and not converted."""
+        thread, log_dir, has_metadata = self._thread, flavour.log_dir, flavour.has_metadata
+        runs = tracelet.run  # asked at each call: the active run changes
+
+        def add_scalar(writer: Any, /, *args: Any, **kwargs: Any) -> Any:
+            calls = thread.calls
+            if calls.inside or not self._installs:
+                return original(writer, *args, **kwargs)
+            usual = len(args) == 3 and not kwargs
+            calls.inside = True
+            try:
+                if usual:
                     tag, value, step = args
                     result = original(writer, tag, value, step)
                 else:
@@ -148,26 +179,124 @@ class Capture:
                 run = runs.active_run()
                 if run is not None:
                     context = context_of(run, getattr(writer, log_dir, None))
-                    if usual and context is None and type(value) is float and type(step) is int:
+                    if (
+                        usual
+                        and context is None
+                        and type(value) is float
+                        and type(step) is int
+                        and not (has_metadata and metadata_of(writer))
+                    ):
                         run.log_metric(tag, value, step)
                     else:
                         convert(run, writer, context, *args, **kwargs)
             except RunClosed:
                 pass  # finished between the lookup and the call: as good as no run
             except Exception as error:  # noqa: BLE001  (the isolation boundary: capture never raises into training)
-                self._miss(original, error)
+                self._miss(original.__name__, error)
             return result
 
-        return method
+        return add_scalar
 
-    def _miss(self, method: Method, error: Exception) -> None:
+    def _figure(self, method: Method) -> Method:
+        """What the original draws, it gives to `add_image`; from there it is taken, so that nothing is drawn twice."""
+        thread = self._thread
+
+        def add_figure(writer: Any, /, *args: Any, **kwargs: Any) -> Any:
+            calls = thread.calls
+            if calls.inside or not self._installs:
+                return method(writer, *args, **kwargs)
+            calls.drawn = []
+            try:
+                return method(writer, *args, **kwargs)
+            finally:
+                calls.drawn = None
+
+        return add_figure
+
+    def _drawn(self, method: Method) -> Method:
+        thread = self._thread
+
+        def add_image(writer: Any, /, *args: Any, **kwargs: Any) -> Any:
+            calls = thread.calls
+            if calls.inside and calls.drawn is not None:
+                calls.drawn.append((args, kwargs))
+            return method(writer, *args, **kwargs)
+
+        return add_image
+
+    def _event(self, original: Method) -> Method:
+        """The second layer: for events that no method made, of writers that are driven through `file_writer`."""
+        thread = self._thread
+
+        def add_event(writer: Any, event: Any, *args: Any, **kwargs: Any) -> Any:
+            calls = thread.calls
+            if calls.inside or not self._installs:
+                return original(writer, event, *args, **kwargs)
+            calls.inside = True
+            try:
+                result = original(writer, event, *args, **kwargs)
+            finally:
+                calls.inside = False
+            self._say(original, self._decode, writer, writer.get_logdir(), (event, *args), kwargs)
+            return result
+
+        return add_event
+
+    def _summary(self, original: Method) -> Method:
+        """tensorboardX's, for a writer that writes no files, which makes no events of summaries."""
+
+        def add_summary(writer: Any, summary: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(writer, summary, *args, **kwargs)
+            if self._installs and not self._thread.calls.inside:
+                event = sys.modules[type(writer).__module__].event_pb2.Event(summary=summary)
+                self._say(original, self._decode, writer, writer.get_logdir(), (event, *args), kwargs)
+            return result
+
+        return add_summary
+
+    def _say(
+        self,
+        original: Method,
+        convert: Converter,
+        writer: Any,
+        log_dir: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        try:
+            run = tracelet.run.active_run()
+            if run is not None:
+                context = context_of(run, log_dir)
+                drawn = self._thread.calls.drawn
+                if drawn and original.__name__ == "add_figure":
+                    for pixels, more in drawn:
+                        add_drawn_figure(run, writer, context, *pixels, **more)
+                else:
+                    convert(run, writer, context, *args, **kwargs)
+        except RunClosed:
+            pass  # finished between the lookup and the call: as good as no run
+        except Exception as error:  # noqa: BLE001  (the isolation boundary: capture never raises into training)
+            self._miss(original.__name__, error)
+
+    def _decode(
+        self, run: Any, writer: Any, context: Any, event: Any, step: Any = None, walltime: Any = None, **more: Any
+    ) -> None:
+        from tracelet.tensorboard._summaries import log_event  # seldom needed
+
+        # What the original was given is in the event by now, if it writes files; but a step of 0 is none there.
+        given = more.get("global_step", step)
+        at = event.step or (None if given is None else int(given))
+        for tag, problem in log_event(run, context, event, at, event.wall_time or walltime, writer=writer):
+            self._miss("file_writer", ValueError(f"{tag}: {problem}"))
+
+    def _miss(self, method: str, error: Exception) -> None:
         self.missed += 1
         if self.missed == 1:
             with suppress(Exception):  # a log handler of the user's may raise, and so may str(error)
                 _logger.warning(
                     "a call of SummaryWriter.%s could not be captured (%s: %s); TensorBoard has it, the run has not. "
                     "Further ones are counted and not reported",
-                    method.__name__,
+                    method,
                     type(error).__name__,
                     error,
                 )

@@ -1,10 +1,22 @@
-"""What SummaryWriter takes for a number or a step, as Python's own numbers: without importing NumPy or torch."""
+"""What SummaryWriter takes for numbers, steps and arrays, as the verbs of a run take them.
+
+NumPy is imported where arrays are passed, and torch nowhere.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from math import prod
 from numbers import Integral, Number
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from tracelet import _arrays
+
+if TYPE_CHECKING:
+    from tracelet._arrays import Array
+
+_NEARLY_ENDLESS = 1e300  # TensorFlow's last bucket ends with the largest float
 
 
 def number(value: Any) -> int | float:
@@ -35,7 +47,63 @@ def time(walltime: Any) -> float | None:
     return None if walltime is None else float(walltime)
 
 
-def _only(values: list[Any]) -> Any:
+def array(value: Any) -> Array:
+    """An array of what a writer takes for one."""
+    return _arrays.array(value, "the value")
+
+
+def pixels(value: Any) -> Array:
+    """Pixels, in whose arrays TensorBoard takes 8-bit integers as 0 to 255, and all else as 0 to 1."""
+    found = array(value)
+    if found.dtype.kind in "iu" and found.dtype.itemsize + (found.dtype.kind == "i") > 1:
+        return (found.clip(0, 1) * 255).astype("uint8")
+    return found
+
+
+def samples(value: Any) -> Array:
+    """Sound, from -1 to 1 or as 16-bit integers."""
+    found = array(value)
+    if found.dtype.kind == "f" or (found.dtype.kind, found.dtype.itemsize) == ("i", 2):
+        return found
+    return found.astype("float32")
+
+
+def shades(colors: Any) -> Array | None:
+    """Colours from 0 to 255; TensorBoard takes floats as 0 to 1."""
+    if colors is None:
+        return None
+    found = array(colors)
+    return (found.clip(0, 1) * 255).round().astype("uint8") if found.dtype.kind == "f" else found
+
+
+def alike(weights: Any, labels: Any) -> Any:
+    """One weight for each label; a single one is that of all."""
+    if weights is None or prod(getattr(weights, "shape", (2,))) != 1 or prod(getattr(labels, "shape", (1,))) == 1:
+        return weights
+    return array(weights).ravel().repeat(prod(labels.shape))
+
+
+def buckets(minimum: float, maximum: float, limits: Any, counts: Any) -> tuple[list[float], list[float]]:
+    """The counts and the edges of bins of which TensorBoard has the upper limits, and the smallest and largest value.
+
+    Its writers put an empty bin before the others, for the sake of its limit.
+
+    Raises:
+        ValueError: there are not as many limits as counts, or none.
+    """
+    upper, found = [float(limit) for limit in limits], [float(count) for count in counts]
+    if not upper or len(upper) != len(found):
+        raise ValueError(f"a histogram has as many limits as counts, found {len(upper)} and {len(found)}")
+    if len(found) > 1 and found[0] == 0:
+        found, edges = found[1:], upper
+    else:
+        edges = [min(float(minimum), math.nextafter(upper[0], -math.inf)), *upper]
+    if edges[-1] > _NEARLY_ENDLESS and edges[-2] < maximum < edges[-1]:
+        edges[-1] = float(maximum)
+    return found, edges
+
+
+def _only(values: Sequence[Any]) -> Any:
     if len(values) != 1:
         raise AssertionError(f"expected one element, found {len(values)}")
     return values[0]
