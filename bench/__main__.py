@@ -7,8 +7,10 @@ delivery  points per second into each backend
 isolation whether a healthy backend suffers from bad ones
 lag       how old scalars are when they arrive, while files are uploaded
 replay    how fast a journal is replayed
+importing how fast event files are imported
 startup   what import tracelet and start_logging cost
 memory    what a backlog costs the training process
+media     what images and histograms cost the caller
 rare      what a new segment and large artifacts cost the caller
 """
 
@@ -23,7 +25,20 @@ import typer
 
 from bench._harness import ROOT
 
-NAMES = ("emit", "capture", "training", "delivery", "isolation", "lag", "replay", "startup", "memory", "rare")
+NAMES = (
+    "emit",
+    "capture",
+    "training",
+    "delivery",
+    "isolation",
+    "lag",
+    "replay",
+    "importing",
+    "startup",
+    "memory",
+    "media",
+    "rare",
+)
 
 
 def run(

@@ -88,7 +88,7 @@ def test_what_a_later_version_says_is_counted_and_skipped(recorder: Recorder) ->
     """Kinds that this version does not know, and events it can't decode, are dropped by reason; the others arrive."""
     say(recorder, 0)
     recorder.append(200, b"from the future")
-    recorder.append(Kind.LAYOUT_SET, b"reserved")
+    recorder.append(Kind.SCHEMA_NOTE, b"reserved")
     say(recorder, 1)
     recorder.append(Kind.METRICS_LOGGED, b"no MessagePack")
     say(recorder, 2)

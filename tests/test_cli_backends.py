@@ -63,7 +63,7 @@ def test_installed_backends_are_listed() -> None:
     assert result.exit_code == 0, result.output
     rows = {line.split()[0]: line.split() for line in result.output.splitlines()[1:]}
     assert set(rows) == set(installed())
-    assert rows["jsonl"] == ["jsonl", "tracelet-jsonl", "0.1.0", "ok", "21", "of", "21", "keyed"]
+    assert rows["jsonl"] == ["jsonl", "tracelet-jsonl", "0.1.0", "ok", "24", "of", "24", "keyed"]
 
 
 def test_a_broken_backend_is_listed_with_its_error(install: Install) -> None:

@@ -52,6 +52,19 @@ REPLACE = """
         return event
 """
 
+REWRITE = """
+    def change(self, event):
+        if not isinstance(event, {kind}) or event.format != "{format}":
+            return event
+        import numpy as np
+        array = np.load(event.path)
+        path = event.path + ".other"
+        changed = {change}
+        with open(path, "wb") as file:
+            np.savez(file, **changed) if isinstance(changed, dict) else np.save(file, changed)
+        return msgspec.structs.replace(event, path=path)
+"""
+
 FAULTS = {
     "test_a_second_open_finds_the_run": """
     async def open(self, state):
@@ -152,6 +165,14 @@ FAULTS = {
     def change(self, event):
         return None if isinstance(event, DatasetUsed) and not event.source else event
 """,
+    "test_trials_arrive": REPLACE.format(kind="HParamsLogged", fields="domains={}"),
+    "test_layouts_arrive": """
+    def change(self, event):
+        if isinstance(event, LayoutSet):
+            charts = {category: dict(list(charts.items())[:1]) for category, charts in event.charts.items()}
+            return msgspec.structs.replace(event, charts=charts)
+        return event
+""",
     "test_one_name_for_everything": """
     def change(self, event):
         return None if isinstance(event, TagsSet) and "same" in event.values else event
@@ -228,6 +249,48 @@ WRONG = {
             return msgspec.structs.replace(event, layout="WHC")
         return event
 """,
+    ),
+    "trials that share their text": (
+        "test_trials_arrive",
+        REPLACE.format(kind="HParamsLogged", fields="name=''"),
+    ),
+    "boxes that are not drawn": ("test_media_arrive", REPLACE.format(kind="ImageLogged", fields="boxes=()")),
+    "labels that are not drawn": ("test_media_arrive", REPLACE.format(kind="ImageLogged", fields="labels=()")),
+    "a rule for bins that is ignored": ("test_media_arrive", REPLACE.format(kind="HistogramLogged", fields="rule=''")),
+    "bins that are not put together": (
+        "test_media_arrive",
+        REPLACE.format(kind="HistogramLogged", fields="max_bins=0"),
+    ),
+    "a mesh without its config": ("test_media_arrive", REPLACE.format(kind="MeshLogged", fields="config=''")),
+    "two figures of three": (
+        "test_media_arrive",
+        REWRITE.format(kind="FigureLogged", format="npy", change="array[:2] if array.ndim == 4 else array"),
+    ),
+    "a tensor of another type": (
+        "test_media_arrive",
+        REWRITE.format(kind="TensorLogged", format="npy", change="array.astype('float64')"),
+    ),
+    "an embedding without its images": (
+        "test_media_arrive",
+        REWRITE.format(
+            kind="EmbeddingLogged", format="npz", change="{k: v for k, v in array.items() if k != 'images'}"
+        ),
+    ),
+    "an embedding without its columns": (
+        "test_media_arrive",
+        REWRITE.format(
+            kind="EmbeddingLogged",
+            format="npz",
+            change="{k: v for k, v in array.items() if k not in ('columns', 'labels')}",
+        ),
+    ),
+    "a curve without its counts": (
+        "test_media_arrive",
+        REWRITE.format(
+            kind="CurveLogged",
+            format="npz",
+            change="{k: v for k, v in array.items() if not k.endswith(('positives', 'negatives'))}",
+        ),
     ),
     "a fallback that is not counted": (
         "test_datasets_arrive",

@@ -19,12 +19,14 @@ pytest.importorskip("sklearn")
 MAIN = "import sys; sys.argv[1:] = ['demo', '--epochs', '2', *{arguments}]; from tracelet.cli import main; "
 OTHERS = ("TRACELET_", "MLFLOW_", "WANDB_", "CLEARML_", "AIM_")
 KINDS = {
-    "metrics": "282",
+    "metrics": "283",
     "parameters": "6",
+    "trials": "1",
+    "layouts": "3",
     "tags": "2",
     "notes": "1",
     "texts": "1",
-    "images": "1",
+    "images": "2",
     "figures": "1",
     "histograms": "2",
     "audio": "1",
@@ -33,6 +35,7 @@ KINDS = {
     "curves": "1",
     "meshes": "1",
     "embeddings": "1",
+    "tensors": "1",
     "graphs": "1",
     "artifacts": "1",
     "models": "2",

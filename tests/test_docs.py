@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import os
 import re
@@ -39,9 +40,20 @@ def blocks(path: Path) -> list[Block]:
     return [Block(m["mark"] or "", m["language"], m["code"]) for m in _BLOCK.finditer(path.read_text())]
 
 
+def missing(block: Block) -> list[str]:
+    """The modules that a block needs, as its mark `needs: torch lightning` says, and that are not installed."""
+    needs = block.mark.removeprefix("needs: ").split() if block.mark.startswith("needs: ") else []
+    return [module for module in needs if importlib.util.find_spec(module) is None]
+
+
 def runnable() -> list[Any]:
     return [
-        pytest.param(path, block, id=f"{path.name}-{number}")
+        pytest.param(
+            path,
+            block,
+            id=f"{path.name}-{number}",
+            marks=pytest.mark.skipif(bool(missing(block)), reason=f"needs {', '.join(missing(block))}"),
+        )
         for path in DOCUMENTS
         for number, block in enumerate(blocks(path))
         if block.language == "python" and not block.mark.startswith("not run: ")

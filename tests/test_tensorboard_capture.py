@@ -47,6 +47,12 @@ class RecordingRun:
         self.points: list[Point] = []
         self.calls = 0
 
+    log_dirs: Any = None
+    defers = False
+
+    def _log_point(self, name: str, value: float, step: int) -> None:
+        self.log_metric(name, value, step)
+
     def log_metric(
         self, name: str, value: Any, step: int | None = None, *, context: Any = None, time: float | None = None
     ) -> None:
@@ -57,7 +63,6 @@ class RecordingRun:
     ) -> None:
         self.calls += 1
         self.points += [Point(name, value, step, context, time) for name, value in values.items()]
-
 
     def log_hparams(self, values: Mapping[str, Any], metrics: Mapping[str, Any], step: int | None, **more: Any) -> None:
         if metrics:
@@ -778,7 +783,8 @@ def test_late_import(imports: str, tmp_path: Path) -> None:
     script = f"""
         import tracelet.run, tracelet.tensorboard
         class Run:
-            def log_metric(self, *args, **kwargs): print(*args)
+            log_dirs = None
+            def _log_point(self, *args): print(*args)
         run = Run()
         tracelet.run.active_run = lambda: run
         if "install" not in {imports!r}: tracelet.tensorboard.install()

@@ -215,6 +215,14 @@ CALLS = [
         lambda r: r.log_image("i", RGB, layout="CHW", boxes=[[0.5, 1, 3, 4]]),
     ),
     Call(
+        "add_image_with_boxes",
+        lambda w: w.add_image_with_boxes("i", RGB.transpose(1, 2, 0), np.array([[0, 1, 3, 4]]), 3, TIME, "HWC", ["a"]),
+        lambda r: r.log_image(
+            "i", RGB.transpose(1, 2, 0), 3, layout="HWC", boxes=[[0, 1, 3, 4]], labels=["a"], time=TIME
+        ),
+        (TENSORBOARDX,),
+    ),
+    Call(
         "add_figure",
         lambda w: w.add_figure("f", figure(), 3, walltime=TIME),
         lambda r: r.log_figure("f", drawn(figure()), 3, layout="HWC", time=TIME),
@@ -731,3 +739,23 @@ def test_json_of_a_meshs_config(run: Run) -> None:
 def test_the_libraries_are_there() -> None:
     """This file compares with at least one of the two libraries."""
     assert find_spec("tensorboardX") or find_spec("torch")
+
+
+def test_summaries_that_make_no_sense(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Given to a captured writer's `file_writer`, they are counted and said once; given to ours, they raise."""
+    messages = pytest.importorskip("tensorboardX.proto.summary_pb2")
+    broken = messages.Summary(value=[messages.Summary.Value(tag="h", histo=messages.HistogramProto())])
+    run = tracelet.start_logging(exp_name="test", directory=tmp_path / "store")
+    try:
+        with writer_class(TENSORBOARDX)(str(tmp_path / "log")) as writer:
+            writer.file_writer.add_summary(broken, 1)
+            writer.file_writer.add_summary(broken, 2)
+        assert tracelet.tensorboard.missed() == 2
+        assert [record.levelname for record in caplog.records if "could not be captured" in record.message] == [
+            "WARNING"
+        ]
+        with pytest.raises(ValueError, match="h: a histogram"):
+            tracelet.tensorboard.SummaryWriter()._get_file_writer().add_summary(broken, 1)
+        assert events(run) == []
+    finally:
+        tracelet.stop_logging()

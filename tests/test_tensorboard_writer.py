@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import subprocess
@@ -13,7 +14,10 @@ from typing import Any
 import pytest
 
 import tracelet.run
+from tracelet.codec import decode
 from tracelet.errors import RunClosed
+from tracelet.events import Lane, MetricsLogged
+from tracelet.journal import LogReader, RunDirectory
 from tracelet.tensorboard import SummaryWriter
 
 TORCH, TENSORBOARDX = "torch.utils.tensorboard", "tensorboardX"
@@ -24,6 +28,12 @@ class RecordingRun:
 
     def __init__(self) -> None:
         self.calls: list[tuple[dict[str, Any], int | None, Any, float | None]] = []
+
+    log_dirs: Any = None
+    defers = False
+
+    def _log_point(self, name: str, value: float, step: int) -> None:
+        self.log_metric(name, value, step)
 
     def log_metric(
         self, name: str, value: Any, step: int | None = None, *, context: Any = None, time: float | None = None
@@ -88,7 +98,8 @@ def test_needs_no_library() -> None:
         import tracelet.run
         from tracelet.tensorboard import SummaryWriter
         class Run:
-            def log_metric(self, *args, **kwargs): print(*args)
+            log_dirs = None
+            def _log_point(self, *args): print(*args)
         run = Run()
         tracelet.run.active_run = lambda: run
         SummaryWriter().add_scalar("x", 0.5, 1)
@@ -233,3 +244,21 @@ def test_finished_run(activate: Callable[[Any], None]) -> None:
     activate(FinishedRun())
     with pytest.raises(RunClosed):
         SummaryWriter().add_scalar("x", 1.0)
+
+
+def test_a_value_on_a_device_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a run that defers, `add_scalar` leaves a device's value to the run, with the step and time of the call."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    fake: Any = importlib.import_module("fake_device")
+    device = fake.Device("cuda")
+    monkeypatch.setitem(sys.modules, "torch", fake.module(device))
+    with tracelet.start_logging(exp_name="test", directory=tmp_path, defer=True) as run:
+        SummaryWriter().add_scalar("x", fake.Tensor(0.25, device), 3, walltime=123.0)
+        assert device.waits == []
+        device.run()
+        assert run.flush(30)
+        directory = RunDirectory(run.directory)
+        with LogReader(directory.log("0000", Lane.STREAM)) as reader:
+            frames = reader.read(100, 10**6, final=False)
+    event = decode(frames.words[1], frames.payloads[1])
+    assert event == MetricsLogged(123.0, {"x": 0.25}, 3)

@@ -1,5 +1,6 @@
 """Tracelet: the event bus of experiment tracking."""
 
+from tracelet._feed import Feed
 from tracelet.api import open_run, start_logging, stop_logging
 from tracelet.backend import Backend, Batch, Idempotency, Opened, Outcome, RunInfo, Secret, State
 from tracelet.delivery import Delivery
@@ -12,6 +13,7 @@ __all__ = [
     "BackendStatus",
     "Batch",
     "Delivery",
+    "Feed",
     "Idempotency",
     "Opened",
     "Outcome",

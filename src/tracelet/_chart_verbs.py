@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tracelet import _payloads, _values
@@ -149,20 +149,21 @@ class ChartVerbs(MediaVerbs):
         """
         results = _values.mapping(metrics or {}, "metrics")
         choices = _values.mapping(domains or {}, "domains")
-        self._publish(
-            HParamsLogged(
-                _now() if time is None else _values.seconds(time, "time"),
-                _values.parameters(_values.mapping(values, "values")),
-                tuple(_values.string(metric, "a name in metrics") for metric in results),
-                {
-                    _values.string(key, "a name in domains"): [_values.parameter(value) for value in choice]
-                    for key, choice in choices.items()
-                },
-                _values.string(name, "name"),
-            )
+        trial = HParamsLogged(
+            _now() if time is None else _values.seconds(time, "time"),
+            _values.parameters(_values.mapping(values, "values")),
+            tuple(_values.string(metric, "a name in metrics") for metric in results),
+            {
+                _values.string(key, "a name in domains"): [
+                    _values.parameter(value) for value in _several(choice, f"domains[{key!r:.80}]")
+                ]
+                for key, choice in choices.items()
+            },
+            _values.string(name, "name"),
         )
-        if results:
+        if results:  # before the trial: if they are none, nothing of it is said
             self.log_metrics(results, step, context=context, time=time)
+        self._publish(trial)
 
     def set_layout(self, charts: Mapping[str, Mapping[str, Sequence[Any]]]) -> None:
         """Arrange charts of metrics.
@@ -191,10 +192,17 @@ class ChartVerbs(MediaVerbs):
         self._show(CurveLogged, where, lambda: _payloads.classified(labels, predictions, weights), lambda _: fields)
 
 
+def _several(given: Any, argument: str) -> Iterable[Any]:
+    """What is no single string. Raises TypeError."""
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise TypeError(f"{argument} must be several, found {given!r:.80}")
+    return given
+
+
 def _chart(given: Any) -> tuple[str, list[str]]:
     try:
         kind, names = given
-        tags = [_values.string(name, "a metric's name") for name in names]
+        tags = [_values.string(name, "a metric's name") for name in _several(names, "names")]
         count = _CHARTS[kind]
     except (TypeError, ValueError, KeyError) as error:
         raise TypeError(f"a chart must be ('Multiline' or 'Margin', names of metrics), found {given!r:.200}") from error

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, overload
 
 import msgspec
 
 from tracelet import _values
+from tracelet._deferred import Deferrals, Later
+from tracelet._feed import E, Feed
 from tracelet._notices import say
 from tracelet.backend import Outcome
 from tracelet.codec import encode, encode_unusual
 from tracelet.errors import RunClosed
-from tracelet.events import Event, Kind, RunFinished, RunStarted, kind_of
+from tracelet.events import Context, Event, Kind, Number, RunFinished, RunStarted, kind_of
 from tracelet.journal import Recorder, read_cursor
 from tracelet.status import RunStatus, read_status, summary
 
@@ -45,6 +47,9 @@ class Host(Protocol):
 class Lifecycle:
     """What a run is, and what becomes of it; see `Run`."""
 
+    log_dirs: Any = None
+    """What tells the log directories of SummaryWriters apart; see `tracelet.tensorboard`."""
+
     def __init__(
         self,
         *,
@@ -60,6 +65,7 @@ class Lifecycle:
         tell: Callable[[str], None] = say,
         strict: bool = False,
         lossy: bool = False,
+        defers: bool = False,
     ) -> None:
         self.id = run_id
         """Unique for ever, and sortable by time."""
@@ -67,6 +73,8 @@ class Lifecycle:
         self.project = project
         self.directory = directory
         """The run's own directory, with its journal. An inert run's need not exist."""
+        self.defers = defers
+        """Whether values on a device are read later, unless a call says otherwise; see `log_metric`."""
         self._backends = backends
         self._recorder = recorder
         self._host = host
@@ -75,11 +83,14 @@ class Lifecycle:
         self._tell = tell
         self._children: list[Lifecycle] = []
         self._strict = strict
-        self._closed = False
+        self._closed = False  # nothing more is taken
+        self._ended = False  # and that has been said
+        self._sealed = False  # and is in the journal
         self._gone = False
         self._lossy = lossy  # an inert run that was not meant to be
         self._unrecorded = 0
         self._steps: dict[object, Iterator[int]] = {}
+        self._deferrals = Deferrals(self._publish, self._lose)
         self._append: Callable[[int, bytes], bool] = self._ignore if recorder is None else recorder.append
 
     def __repr__(self) -> str:
@@ -106,7 +117,7 @@ class Lifecycle:
         if self._closed:
             raise RunClosed(self.id)
         if self._recorder is None or self._recorder.detached or self._begin_child is None:
-            return type(self)(run_id="", name=label, project=self.project, directory=self.directory)
+            return type(self)(run_id="", name=label, project=self.project, directory=self.directory, defers=self.defers)
         self._children = [child for child in self._children if child._open_somewhere]
         self._children.append(self._begin_child(label))
         return self._children[-1]
@@ -122,6 +133,40 @@ class Lifecycle:
             tallies = self._recorder.tallies().values()
             emitted, lost = sum(t.recorded + t.lost for t in tallies), sum(t.lost for t in tallies)
             return RunStatus(id=self.id, name=self.name, project=self.project, emitted=emitted, lost=lost, backends={})
+
+    @overload
+    def subscribe(self, *, from_start: bool = True, linger: float = 0.05) -> Feed[Event]: ...
+
+    @overload
+    def subscribe(self, *kinds: type[E], from_start: bool = True, linger: float = 0.05) -> Feed[E]: ...
+
+    def subscribe(self, *kinds: type[Event], from_start: bool = True, linger: float = 0.05) -> Feed[Any]:
+        """What the run says, to iterate over with `async for`, on asyncio or trio.
+
+        The events are those that a backend gets, in the order in which it gets them: from all of the run's processes,
+        each in its order, with the media and files beside the others. They are read from the journal at the reader's
+        own pace, so a slow reader holds up nobody, and costs no memory. The iteration ends after the last event that
+        this process has said; for other ways see `Feed`.
+
+        Args:
+            kinds: the types of events, or bases of them (`MediaLogged`); none stands for all.
+            from_start: begin with the run's first event; else with the next one that is said.
+            linger: how long to wait, in seconds, before looking for more events when there are none.
+
+        Returns:
+            A `Feed`. That of an inert run has no events, and ends at once.
+
+        Raises:
+            TypeError: one of `kinds` is no type of events.
+            InvalidSetting: `linger` is not greater than 0.
+        """
+        recorder = self._recorder
+        directory = None if recorder is None or recorder.detached else recorder.directory
+        return Feed(directory, kinds, from_start=from_start, linger=linger, over=self._is_over)
+
+    def _is_over(self) -> bool:
+        """Whether all that this process has to say is in the journal."""
+        return self._sealed or self._recorder is None or self._recorder.detached
 
     def abandon(self) -> None:
         """End a run that could not be begun: as failed, without waiting for a backend."""
@@ -141,6 +186,18 @@ class Lifecycle:
         append = recorder.append_bulk if bulk and recorder is not None else self._append
         if not append(word, payload):
             self._refused()
+
+    def _defer(self, moment: float, values: Mapping[str, Number | Later], step: int, context: Context) -> None:
+        """Publish a MetricsLogged once its values are there."""
+        if self._recorder is None or self._recorder.detached:
+            self._ignore(0, b"")
+            self._refused()
+        elif self._closed or not self._deferrals.add(moment, values, step, context):
+            raise RunClosed(self.id)
+
+    def _lose(self, reason: str) -> None:
+        if self._recorder is not None:
+            self._recorder.lose(reason)
 
     def _refused(self) -> None:
         """An event was not recorded: if that is for want of space, it is counted; if the run is over, it is misuse."""
@@ -187,18 +244,34 @@ class Lifecycle:
 
         return check
 
+    def _resolved(self) -> Callable[[], bool | None]:
+        """A function that tells whether all deferred values said until now are in the journal: None is not yet."""
+        if self._recorder is None or self._recorder.detached:
+            return lambda: True
+        resolved = self._deferrals.resolved()
+        return lambda: resolved() or None
+
+    def _close(self) -> Callable[[], bool | None]:
+        """Take nothing more; returns what `_resolved` does, which is to be waited for before `_end`."""
+        self._closed = True
+        return self._resolved()
+
     def _end(self, outcome: Outcome) -> Callable[[], bool | None] | None:
         """Say that the run is over; returns what `_delivered` does, or None if there is nothing to wait for."""
-        if self._closed:
+        if self._ended:
             return None
-        self._closed = True
+        self._closed = self._ended = True
         recorder = self._recorder
         if recorder is None or recorder.detached:
             return None
+        late = self._deferrals.stop()
+        if late:
+            self._tell(f"{late:,} deferred values were not there in time when the run ended, and are lost")
         try:
             recorder.finish(Kind.RUN_FINISHED.value, encode(RunFinished(time.time(), outcome.value)))
         except OSError as error:
             self._tell(f"the journal in {self.directory} could not be written to the disk: {error}")
+        self._sealed = True
         return self._delivered()
 
     def _let_go(self) -> None:

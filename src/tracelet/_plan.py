@@ -48,6 +48,7 @@ class Plan(msgspec.Struct):
     mode: _settings.Mode
     host: HostName
     strict: bool
+    defer: bool
     parent: str | None = None
 
     def child(self, name: str) -> Plan:
@@ -73,6 +74,7 @@ def make_plan(
     hosts: Collection[str],
     directory: str | PathLike[str] | None,
     strict: bool,
+    defer: bool,
 ) -> Plan | None:
     """The resolved settings; None if nothing is to be recorded here."""
     mode = _settings.mode()
@@ -84,7 +86,7 @@ def make_plan(
     name = time.strftime("%Y%m%d-%H%M%S") if exp_name is None else _values.string(exp_name, "exp_name")
     group = _settings.project(project)
     place, resumed = _place(_settings.directory(directory), run_id, resume)
-    return Plan(name, group, place, resumed, targets, broken, mode, host, strict)  # type: ignore[arg-type]
+    return Plan(name, group, place, resumed, targets, broken, mode, host, strict, defer)  # type: ignore[arg-type]
 
 
 def _targets(

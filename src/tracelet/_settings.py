@@ -16,6 +16,8 @@ Mode: TypeAlias = Literal["online", "offline", "disabled"]
 
 MODES = ("online", "offline", "disabled")
 
+_TRUTHS = {"1": True, "true": True, "0": False, "false": False}
+
 
 def mode() -> Mode:
     """TRACELET_MODE. Raises InvalidSetting."""
@@ -24,6 +26,16 @@ def mode() -> Mode:
         if value == known:
             return known  # type: ignore[return-value]
     raise InvalidSetting("TRACELET_MODE", value, f"one of {', '.join(MODES)}")
+
+
+def defer(given: bool | None) -> bool:
+    """`defer=`, TRACELET_DEFER, or False. Raises InvalidSetting."""
+    if given is not None:
+        return bool(given)
+    value = os.environ.get("TRACELET_DEFER") or "0"
+    if value.lower() not in _TRUTHS:
+        raise InvalidSetting("TRACELET_DEFER", value, f"one of {', '.join(_TRUTHS)}")
+    return _TRUTHS[value.lower()]
 
 
 def directory(given: str | os.PathLike[str] | None) -> Path:

@@ -10,6 +10,7 @@ from tracelet.codec import REPAIRED, decode, decode_plain
 from tracelet.delivery import Delivery
 from tracelet.events import EVENT_TYPES, Event, FileLogged, Kind, Lane, MetricsLogged, RunFinished, kind_of
 from tracelet.journal import LogReader, Position, RunDirectory, files_in, frame_size, log_key, measured
+from tracelet.journal.segment import HEADER_SIZE, SPARE, read_header, segment_numbers, segment_path
 
 
 class Portion(msgspec.Struct):
@@ -144,6 +145,22 @@ class Source:
             return None if measured(place, files) == (event.size, event.mtime_ns) else _CHANGED
         except OSError:
             return _GONE
+
+
+def newest(log: Path, *, final: bool) -> Position:
+    """Behind the newest event of a log, of which only the last segment is read; `final` as in `LogReader.read`.
+
+    Raises:
+        OSError: the journal can't be read.
+    """
+    for number in reversed(segment_numbers(log)):
+        header = read_header(segment_path(log, number))
+        if header is not None and header.state != SPARE:
+            with LogReader(log, Position(number, HEADER_SIZE, header.first)) as reader:
+                while reader.read(10_000, 1 << 24, final=final).sequences:
+                    pass
+                return reader.position
+    return Position()
 
 
 _LIFECYCLE = {Kind.RUN_STARTED, Kind.RUN_FINISHED}  # what `open` and `finish` are for

@@ -27,7 +27,7 @@ def number(value: Any, argument: str) -> Number:
     """
     if type(value) is float or type(value) is int:
         return value
-    if isinstance(value, bool):
+    if type(value) is bool:
         return int(value)
     try:
         single = value.item()  # the way of NumPy and of every tensor library

@@ -11,6 +11,7 @@ from os import PathLike
 from typing import Any, Literal
 
 from tracelet import _values
+from tracelet._deferred import Later, later
 from tracelet._lifecycle import UNUSUAL, Lifecycle
 from tracelet.codec import encode
 from tracelet.events import (
@@ -39,19 +40,24 @@ class Verbs(Lifecycle):
         name: str,
         value: Number,
         step: int | None = None,
-        *,
+        # No `*` here: to call a function with keyword-only arguments takes CPython longer, used or not.
         context: Mapping[str, Scalar] | None = None,
         time: float | None = None,
+        defer: bool | None = None,
     ) -> None:
         """Say that a number was measured.
 
         Args:
             name: any string.
             value: a number, a NumPy scalar, or an array or tensor of one element (which is read here and now, so a
-                tensor on a device is waited for). NaN and the infinities are values.
+                tensor on a device is waited for, unless `defer`). NaN and the infinities are values.
             step: any int, in any order, repeated or negative; None counts up from 0 for each name and context.
             context: what tells this point apart from others of the name, for instance `{"subset": "val"}`.
             time: when it was measured, in seconds since the epoch; None is now.
+            defer: whether a PyTorch tensor on a device is read later, by a thread, so that this call does not wait for
+                the device; None is what the run was begun with. Step, time and value are those of the call all the
+                same. The event is in the journal, and safe from a crash, once the value is there; `flush` and `finish`
+                wait for that. What can be read at once always is. A call waits while 10,000 values are on their way.
 
         Raises:
             TypeError: an argument has the wrong type.
@@ -59,6 +65,11 @@ class Verbs(Lifecycle):
         """
         # The usual call is the one that has to be fast: no event is made of it, but the bytes are those of one.
         if type(value) is not float:
+            if defer or (defer is None and self.defers):
+                waiting = later(value, "value")
+                if waiting is not None:
+                    self._log_later(waiting, name, step, context, time)
+                    return
             value = _values.number(value, "value")
         if type(name) is not str:
             name = _values.string(name, "name")
@@ -74,6 +85,16 @@ class Verbs(Lifecycle):
         if not self._append(_METRICS, payload):
             self._refused()
 
+    def _log_point(self, name: str, value: float, step: int) -> None:
+        """`log_metric` for those who have seen to the types, which are exactly these, and for whom each call counts."""
+        try:
+            payload = encode((_METRICS, _now(), {name: value}, step, ()))
+        except UNUSUAL:
+            self.log_metric(name, value, step)
+            return
+        if not self._append(_METRICS, payload):
+            self._refused()
+
     def log_metrics(
         self,
         values: Mapping[str, Number],
@@ -81,11 +102,13 @@ class Verbs(Lifecycle):
         *,
         context: Mapping[str, Scalar] | None = None,
         time: float | None = None,
+        defer: bool | None = None,
     ) -> None:
         """Say that several numbers were measured at one step; see `log_metric`."""
-        numbers = {
+        defers = self.defers if defer is None else defer
+        numbers: dict[str, Any] = {
             _values.string(name, "a name in values"): (
-                value if type(value) is float else _values.number(value, f"values[{name!r:.80}]")
+                value if type(value) is float else _taken(value, f"values[{name!r:.80}]", defers)
             )
             for name, value in _values.mapping(values, "values").items()
         }
@@ -98,7 +121,18 @@ class Verbs(Lifecycle):
             for name, value in numbers.items():
                 groups.setdefault(self._count((name, pairs)), {})[name] = value
         for at, group in groups.items():
-            self._publish(MetricsLogged(moment, group, at, pairs))
+            if defers and any(type(value) is Later for value in group.values()):
+                self._defer(moment, group, at, pairs)
+            else:
+                self._publish(MetricsLogged(moment, group, at, pairs))
+
+    def _log_later(
+        self, value: Later, name: str, step: int | None, context: Mapping[str, Scalar] | None, time: float | None
+    ) -> None:
+        label = _values.string(name, "name")
+        pairs = () if context is None else _values.context_pairs(context)
+        at = self._count((label, pairs)) if step is None else _values.integer(step, "step")
+        self._defer(_now() if time is None else _values.seconds(time, "time"), {label: value}, at, pairs)
 
     def log_params(self, values: Mapping[str, Any]) -> None:
         """State hyperparameters. Nested mappings are flattened with "/"; what is no scalar or list becomes text.
@@ -195,3 +229,9 @@ class Verbs(Lifecycle):
         schema, profile = ({}, {}) if isinstance(data, str | PathLike) else _values.described(data)
         known = _values.string(digest, "digest")
         self._publish(DatasetUsed(_now(), label, located, known, _values.string(role, "role"), schema, profile))
+
+
+def _taken(value: Any, argument: str, defers: bool) -> Number | Later:
+    """A number, or, if that is wanted, one that a device still computes."""
+    waiting = later(value, argument) if defers else None
+    return _values.number(value, argument) if waiting is None else waiting

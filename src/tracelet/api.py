@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from tracelet import _settings, tensorboard
+from tracelet import _settings
 from tracelet._discovery import public_options
 from tracelet._lifecycle import Host
 from tracelet._notices import say
@@ -45,6 +45,7 @@ def start_logging(
     host: Literal["process", "thread"] | None = None,
     directory: str | PathLike[str] | None = None,
     strict: bool = False,
+    defer: bool | None = None,
 ) -> Run:
     """Begin a run and make it the process's active one. Returns at once: it does no network I/O.
 
@@ -65,6 +66,8 @@ def start_logging(
         host: "process" (default) delivers from a process per backend, "thread" from a thread of this one.
         directory: where runs are kept; None takes TRACELET_DIR, else .tracelet.
         strict: raise where else a warning is given and training goes on: no journal, a backend that can't be loaded.
+        defer: whether `log_metric` and `log_metrics` read a tensor on a device later, instead of waiting for it; None
+            takes TRACELET_DEFER, else is False.
 
     Returns:
         The run. It is inert, and takes everything without recording it, with TRACELET_MODE=disabled, in ranks other
@@ -81,8 +84,12 @@ def start_logging(
             say(f"a new run begins: finishing {previous.name!r}")
         previous.finish()
     hosts = {"process", "thread"}  # "loop" needs one to run in
-    plan = make_plan(backend, exp_name, project, run_id, resume, host or "process", hosts, directory, strict)
-    run = _inert(Run, exp_name, project, _settings.directory(directory)) if plan is None else _begin(Run, plan, None)
+    defers = _settings.defer(defer)
+    plan = make_plan(backend, exp_name, project, run_id, resume, host or "process", hosts, directory, strict, defers)
+    if plan is None:
+        run = _inert(Run, exp_name, project, _settings.directory(directory), defers)
+    else:
+        run = _begin(Run, plan, None)
     set_process_run(run)
     _state_config(run, config, tags)
     return run
@@ -108,6 +115,7 @@ async def open_run(
     host: HostName | None = None,
     directory: str | PathLike[str] | None = None,
     strict: bool = False,
+    defer: bool | None = None,
 ) -> AsyncIterator[AsyncRun]:
     """A run for the duration of an `async with` block, on asyncio or trio; the arguments are `start_logging`'s.
 
@@ -120,11 +128,12 @@ async def open_run(
     """
     import anyio
 
-    plan = make_plan(backend, exp_name, project, run_id, resume, host or "loop", set(_HOSTS), directory, strict)
+    hosts, defers = set(_HOSTS), _settings.defer(defer)
+    plan = make_plan(backend, exp_name, project, run_id, resume, host or "loop", hosts, directory, strict, defers)
     error: BaseException | None = None
     async with anyio.create_task_group() as tasks:
         if plan is None:
-            run = _inert(AsyncRun, exp_name, project, _settings.directory(directory))
+            run = _inert(AsyncRun, exp_name, project, _settings.directory(directory), defers)
         else:
             run = _begin(AsyncRun, plan, tasks)
         token = context_run().set(run)
@@ -159,6 +168,8 @@ def _host(plan: Plan, tasks: TaskGroup | None) -> Host | None:
 
 def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
     """A run with its journal, its keeper and its host at work; an inert one if there can be no journal."""
+    from tracelet.tensorboard import install, uninstall  # `import tracelet` does without
+
     host = _host(plan, tasks)
     tell = say if plan.parent is None else lambda message: say(f"{plan.name}: {message}")
     keeper = Keeper(host.watch if host is not None else _nothing, plan.backends, tell)
@@ -170,14 +181,14 @@ def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
         if plan.strict:
             raise problem from error
         say(str(problem))
-        return _inert(kind, plan.name, plan.project, plan.directory.path, lossy=True)
+        return _inert(kind, plan.name, plan.project, plan.directory.path, plan.defer, lossy=True)
     exits = ExitWatch(lambda outcome: _finish_at_exit(run, outcome))
 
     def close() -> None:
         keeper.stop()
         exits.remove()
         if plan.parent is None:
-            tensorboard.uninstall()
+            uninstall()
         if active_run() is run:
             set_process_run(None)
 
@@ -193,12 +204,13 @@ def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
         tell=tell,
         begin_child=lambda name: _begin(kind, plan.child(name), tasks),
         strict=plan.strict,
+        defers=plan.defer,
     )
     run.begin(resumed=plan.resumed)
     keeper.start(recorder)
     exits.install()
     if plan.parent is None:  # what is captured goes on to the parent
-        tensorboard.install()
+        install()
     if host is not None:
         try:
             host.start()
@@ -244,7 +256,9 @@ def _record(plan: Plan) -> None:
                 cursor.fail(broken.problem)
 
 
-def _inert(kind: type[R], name: str | None, project: str | None, directory: Path, *, lossy: bool = False) -> R:
+def _inert(
+    kind: type[R], name: str | None, project: str | None, directory: Path, defers: bool, *, lossy: bool = False
+) -> R:
     def close() -> None:
         if active_run() is run:
             set_process_run(None)
@@ -255,6 +269,7 @@ def _inert(kind: type[R], name: str | None, project: str | None, directory: Path
         project=_settings.project(project),
         directory=directory,
         lossy=lossy,
+        defers=defers,
         on_close=close,
     )
     return run

@@ -32,12 +32,14 @@ class Shown(msgspec.Struct, frozen=True):
         step: None if the backend shows none.
         content: files, or what `tracelet.media` makes of the event, or for a plotly figure its JSON; whatever the
             backend gives back. None if it gives back only that the medium is there.
+        beside: files that belong to content that is none: all images of an embedding in one, the config of a mesh.
     """
 
     kind: type[MediaLogged]
     name: str
     step: int | None
     content: Content = None
+    beside: list[bytes] = []
 
 
 class Recorded(msgspec.Struct, kw_only=True):
@@ -47,7 +49,7 @@ class Recorded(msgspec.Struct, kw_only=True):
         runs: how many runs there are under the id.
         points: every (name as the backend shows it, value, step), in any order.
         params, tags: as text.
-        texts: the texts' contents, in any order.
+        texts: the texts' contents, in any order; and of trials and layouts, what `tracelet.substitutes` makes of them.
         artifacts: the files' contents, by name as the backend shows it.
         media: in any order.
         models: of each logged model, its files' contents by their path within it; a model of one file has it under "".

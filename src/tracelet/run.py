@@ -52,9 +52,11 @@ class Run(ChartVerbs):
         Raises:
             OSError: with `durable`, the disk refuses.
         """
+        deadline = _deadline(time.monotonic(), timeout)
+        resolved = self._wait(self._resolved(), deadline)
         if durable:
             self._sync()
-        return self._wait(self._delivered(), timeout)
+        return self._wait(self._delivered(), deadline) and resolved
 
     def finish(self, outcome: str | Outcome | None = None, timeout: float | None = None) -> None:
         """End the run: nothing can be logged afterwards. A second call does nothing.
@@ -68,10 +70,14 @@ class Run(ChartVerbs):
             InvalidSetting: there is no such outcome; the run is not ended.
         """
         final = final_outcome(outcome)
+        deadline = _deadline(time.monotonic(), timeout)
         try:
-            check = self._end(final)
+            try:
+                self._wait(self._close(), deadline)
+            finally:
+                check = self._end(final)
             if check is not None:
-                self._wait(check, timeout)
+                self._wait(check, deadline)
         finally:  # also after Ctrl-C: what is pending is said, and delivery goes on by itself
             self._let_go()
 
@@ -81,8 +87,7 @@ class Run(ChartVerbs):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.finish(outcome_of(error))
 
-    def _wait(self, check: Callable[[], bool | None], timeout: float | None) -> bool:
-        deadline = time.monotonic() + (CLOSE_TIMEOUT if timeout is None else timeout)
+    def _wait(self, check: Callable[[], bool | None], deadline: float) -> bool:
         while (result := check()) is None:
             if time.monotonic() >= deadline:
                 return False
@@ -120,30 +125,42 @@ class AsyncRun(ChartVerbs):
 
     async def flush(self, timeout: float | None = None, *, durable: bool = False) -> bool:
         """As `Run.flush`."""
-        if durable:
-            import anyio.to_thread
+        import anyio.to_thread
 
+        deadline = _deadline(anyio.current_time(), timeout)
+        resolved = await self._wait(self._resolved(), deadline)
+        if durable:
             await anyio.to_thread.run_sync(self._sync)
-        return await self._wait(self._delivered(), timeout)
+        return await self._wait(self._delivered(), deadline) and resolved
 
     async def finish(self, outcome: str | Outcome | None = None, timeout: float | None = None) -> None:
         """As `Run.finish`. Cancelling it means not to wait."""
+        import anyio
+
         final = final_outcome(outcome)
+        deadline = _deadline(anyio.current_time(), timeout)
         try:
-            check = self._end(final)
+            try:
+                await self._wait(self._close(), deadline)
+            finally:
+                check = self._end(final)
             if check is not None:
-                await self._wait(check, timeout)
+                await self._wait(check, deadline)
         finally:
             self._let_go()
 
-    async def _wait(self, check: Callable[[], bool | None], timeout: float | None) -> bool:
+    async def _wait(self, check: Callable[[], bool | None], deadline: float) -> bool:
         import anyio
 
-        with anyio.move_on_after(CLOSE_TIMEOUT if timeout is None else timeout):
+        with anyio.CancelScope(deadline=deadline):
             while (result := check()) is None:  # noqa: ASYNC110 - what is waited for happens in other processes
                 await anyio.sleep(_POLL)
             return result
         return False
+
+
+def _deadline(now: float, timeout: float | None) -> float:
+    return now + (CLOSE_TIMEOUT if timeout is None else timeout)
 
 
 def final_outcome(given: str | Outcome | None) -> Outcome:

@@ -15,6 +15,7 @@ from tracelet import (
     BackendStatus,
     Batch,
     Delivery,
+    Feed,
     Idempotency,
     Opened,
     Outcome,
@@ -60,6 +61,13 @@ def train() -> None:
     run.log_figure("confusion", object(), step=1)
     run.log_histogram("weights", [0.5, 1.0], bins=30)
     run.log_histogram("weights", counts=[1, 2], edges=[0, 1, 2])
+    run.log_histogram("weights", [0.5, 1.0], bins="auto", max_bins=9)
+    run.log_tensor("weights", [[0.5]], 1)
+    run.log_hparams({"lr": 0.1}, {"accuracy": 0.9}, 3, domains={"lr": [0.1, 0.2]}, name="trial")
+    run.set_layout({"training": {"losses": ("Multiline", ["loss/.*"]), "band": ("Margin", ["mean", "low", "high"])}})
+    assert_type(run.subscribe(MetricsLogged), Feed[MetricsLogged])
+    assert_type(run.subscribe(), Feed[Event])
+    run.log_metric("loss", 0.5, defer=True)
     run.log_audio("tone", object(), sample_rate=8_000, caption="a tone")
     run.log_video("clip", Path("clip.mp4"), fps=25)
     run.log_table("rows", [[1, 2]], columns=["a", "b"])
@@ -117,7 +125,7 @@ def misuse(run: Run) -> None:
     run.log_metric("loss", "high")  # type: ignore[arg-type]
     run.log_metric(1, 0.5)  # type: ignore[arg-type]
     run.log_console("x", "stdin")  # type: ignore[arg-type]
-    run.log_histogram("h", bins="many")  # type: ignore[arg-type]
+    run.log_histogram("h", bins=None)  # type: ignore[arg-type]
     run.log_metric("loss", 0.5, context={"subset": object()})  # type: ignore[dict-item]
     tracelet.start_logging(resume="perhaps")  # type: ignore[arg-type]
     tracelet.start_logging(host="loop")  # type: ignore[arg-type]

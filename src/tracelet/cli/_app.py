@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tracelet.cli import backends, demo, status, sync
+from tracelet.cli import backends, demo, import_, status, sync
 
 app = typer.Typer(
     name="tracelet",
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command(epilog=backends.EXIT_CODES)(backends.backends)
 app.command(epilog=demo.EXIT_CODES)(demo.demo)
+app.command("import", epilog=import_.EXIT_CODES)(import_.import_)
 app.command(epilog=status.EXIT_CODES)(status.status)
 app.command(epilog=sync.EXIT_CODES)(sync.sync)
 

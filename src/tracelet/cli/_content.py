@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeAlias
@@ -20,7 +21,7 @@ Content: TypeAlias = dict[str, Counter[Thing]]
 
 STATUS = "run status"
 
-_PARTLY = ("tags", "texts", "artifacts")
+_PARTLY = ("tags", "texts", "trials", "layouts", "artifacts")
 """Of these a backend may have more, of its own."""
 
 
@@ -51,11 +52,14 @@ def content_of(recorded: Recorded, children: Mapping[str, Recorded]) -> Content:
         recorded: the run.
         children: its child runs, by name.
     """
+    documents = Counter((document(json.loads(text)),) for text in recorded.texts if text.startswith("{"))
     found: Content = {
         "metrics": Counter((name, step, value) for name, value, step in recorded.points),
         "parameters": Counter(recorded.params.items()),
         "tags": Counter(recorded.tags.items()),
         "texts": Counter((text,) for text in recorded.texts),
+        "trials": documents,
+        "layouts": documents,
         "artifacts": Counter(recorded.artifacts.items()),
         "models": Counter(
             (name, path, data) for name, files in recorded.models.items() for path, data in files.items()
@@ -72,6 +76,11 @@ def content_of(recorded: Recorded, children: Mapping[str, Recorded]) -> Content:
     for shown in recorded.media:
         found.setdefault(_LABELS[shown.kind], Counter())[shown.name, shown.step] += 1
     return found
+
+
+def document(content: Any) -> str:
+    """JSON, the same for what is equal."""
+    return json.dumps(content, sort_keys=True)
 
 
 _LABELS = {kind: label for label, kind in KINDS.items() if issubclass(kind, MediaLogged)}

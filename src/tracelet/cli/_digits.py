@@ -92,6 +92,7 @@ def train(
     accuracy = _fit(log, hyperparameters, folder, track)
     ended = time.perf_counter()
     writer.close()
+    log.finish_children(timeout)
     stop_logging(timeout=timeout)
     return Training(
         run=run,
@@ -112,6 +113,7 @@ def _rehearse(writer_class: Any, hyperparameters: Hyperparameters) -> Clock:
         log = Log(writer, nowhere)
         _fit(log, msgspec.structs.replace(hyperparameters, epochs=3), Path(folder), iter)
         writer.close()
+        log.finish_children(0.0)
     return log.clocks["add_scalar"]
 
 

@@ -12,6 +12,7 @@ import msgspec
 from tracelet.cli._said import Log
 
 _SIDE = 8  # of a digit's image, in pixels
+_ENLARGED = 8
 _RATE = 8_000
 
 
@@ -55,16 +56,51 @@ def log_results(log: Log, result: Result, folder: Path) -> None:
         step=step,
         caption=captions,
     )
+    sheet, boxes = _on_one_sheet(images[shown])
+    wrong = [at for at, image in enumerate(shown) if labels[image] != predicted[image]]
+    log.show(
+        "images",
+        "log_image",
+        "test/mistaken",
+        sheet,
+        step=step,
+        boxes=boxes[wrong],
+        labels=[str(predicted[shown[at]]) for at in wrong],
+    )
     log.show("figures", "log_figure", "confusion", _Confusion(confusion_matrix(labels, predicted)), step=step)
     rows = [[int(at), int(labels[at]), int(predicted[at]), float(sure[at].max())] for at in shown]
     log.show("tables", "log_table", "least sure", rows, step=step, columns=["image", "digit", "taken for", "sure"])
     log.show("curves", "log_pr_curve", "precision and recall of 8", labels == 8, sure[:, 8], step=step)
     hidden = np.maximum(images @ model.coefs_[0] + model.intercepts_[0], 0.0)[:200]
-    log.show("embeddings", "log_embedding", "hidden layer", hidden, step=step, labels=labels[:200].tolist())
+    log.show(
+        "embeddings",
+        "log_embedding",
+        "hidden layer",
+        hidden,
+        step=step,
+        labels=np.stack([labels, predicted], axis=1)[:200],
+        columns=["digit", "taken for"],
+        images=images[:200].reshape(-1, _SIDE, _SIDE),
+    )
+    log.show("tensors", "log_tensor", "weights/last layer", model.coefs_[-1], step=step)
     log.show("meshes", "log_mesh", "test images", _in_space(images), step=step, colors=_colors(labels))
     log.show("video", "log_video", "weights while training", _film(result.frames), step=step, fps=5)
     log.show("audio", "log_audio", "loss as a tone", _tone(model.loss_curve_), step=step, sample_rate=_RATE)
     log.show("graphs", "log_graph", "layers", _layers(model), step=step)
+
+    log.log_hparams(
+        {"hidden_units": len(model.coefs_[-1]), "optimizer": model.solver},
+        {"trial/accuracy": float(np.mean(predicted == labels))},
+        step,
+        domains={"hidden_units": [16, 64, 256], "optimizer": ["adam", "sgd"]},
+        name="demo",
+    )
+    log.set_layout(
+        {
+            "training": {"loss": ("Multiline", ["train/loss"]), "accuracy": ("Multiline", ["accuracy/.*"])},
+            "recall": {"of each digit": ("Multiline", ["recall/digit_.*"])},
+        }
+    )
 
     place = folder / "model"
     place.mkdir(parents=True, exist_ok=True)
@@ -76,6 +112,16 @@ def log_results(log: Log, result: Result, folder: Path) -> None:
     log.register_model("tracelet-demo-digits", "newest")
     for half, part in (("first half", slice(None, None, 2)), ("second half", slice(1, None, 2))):
         log.child(half, {"accuracy": float(np.mean(predicted[part] == labels[part]))})
+
+
+def _on_one_sheet(images: Any) -> tuple[Any, Any]:
+    """Eight images on one, four in a row and each pixel enlarged; and the box around each."""
+    import numpy as np
+
+    size = _SIDE * _ENLARGED
+    tiles = images.reshape(2, 4, _SIDE, _SIDE).transpose(0, 2, 1, 3).reshape(2 * _SIDE, 4 * _SIDE)
+    corners = np.array([(column * size, row * size) for row in range(2) for column in range(4)])
+    return tiles.repeat(_ENLARGED, axis=0).repeat(_ENLARGED, axis=1), np.hstack([corners, corners + size - 1])
 
 
 class _Confusion:

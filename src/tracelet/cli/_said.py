@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from tracelet.cli._content import STATUS, Content
+from tracelet.cli._content import STATUS, Content, document
 from tracelet.run import Run
 
 
@@ -49,6 +49,7 @@ class Log:
         self.children: dict[str, str] = {}
         self._writer = writer
         self._run = run
+        self._open: list[Run] = []
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         self._say("metrics", (name, step, float(value)))
@@ -65,6 +66,20 @@ class Log:
     def set_tags(self, values: dict[str, str]) -> None:
         self._say("tags", *values.items())
         self._time(self._run.set_tags, values)
+
+    def log_hparams(
+        self, values: dict[str, Any], metrics: dict[str, float], step: int, domains: dict[str, list[Any]], name: str
+    ) -> None:
+        self._say("trials", (_trial(values, [*metrics], domains, name),))
+        new = {(key, str(value)) for key, value in values.items()} - self.said.get("parameters", Counter()).keys()
+        self._say("parameters", *new)
+        self._say("metrics", *((key, step, value) for key, value in metrics.items()))
+        self._time(self._run.log_hparams, values, metrics, step, domains=domains, name=name)
+
+    def set_layout(self, charts: dict[str, dict[str, tuple[str, list[str]]]]) -> None:
+        for category, titles in charts.items():
+            self._say("layouts", *((_chart(category, title, *chart),) for title, chart in titles.items()))
+        self._time(self._run.set_layout, charts)
 
     def set_note(self, text: str) -> None:
         self.said["notes"] = Counter([(text,)])
@@ -103,12 +118,28 @@ class Log:
     def child(self, name: str, points: dict[str, float]) -> None:
         """A child run that has a few points at step 0."""
         self._say("child runs", *((name, key, value, 0) for key, value in points.items()))
-        with self._run.child(name) as child:
-            self.children[name] = child.id
-            child.log_metrics(points, step=0)
+        child = self._run.child(name)
+        self._open.append(child)
+        self.children[name] = child.id
+        child.log_metrics(points, step=0)
+
+    def finish_children(self, timeout: float) -> None:
+        """Wait for each child's delivery, which begins when the parent's is under way; so long at most, in seconds."""
+        while self._open:
+            self._open.pop(0).finish(timeout=timeout)
 
     def _say(self, kind: str, *things: tuple[Any, ...]) -> None:
         self.said.setdefault(kind, Counter()).update(things)
 
     def _time(self, method: Callable[..., object], *args: object, **options: object) -> None:
         self.clocks.setdefault(method.__name__, Clock()).time(method, *args, **options)
+
+
+def _trial(values: dict[str, Any], metrics: list[str], domains: dict[str, list[Any]], name: str) -> str:
+    """What a backend has of a trial."""
+    return document({"name": name, "values": values, "metrics": metrics, "domains": domains})
+
+
+def _chart(category: str, title: str, kind: str, metrics: list[str]) -> str:
+    """What a backend has of a layout's chart."""
+    return document({"category": category, "title": title, "kind": kind, "metrics": metrics})

@@ -64,13 +64,13 @@ def sync(
     folder = _runs.root(directory)
     places = [_runs.find_run(run, folder) for run in runs] if runs else _runs.all_runs(folder)
     _check_backends(backend or [])
-    backlogs, readable = _collect(places, backend or [])
+    backlogs, readable = collect(places, backend or [])
     if not backlogs:
         if readable:
             show("nothing to do: everything is delivered")
         raise typer.Exit(0 if readable else 1)
-    complete = _deliver(backlogs, timeout)
-    _leave(0 if complete and readable else 1)
+    complete = deliver_all(backlogs, timeout)
+    leave(0 if complete and readable else 1)
 
 
 def _check_backends(names: list[str]) -> None:
@@ -83,7 +83,7 @@ def _check_backends(names: list[str]) -> None:
             raise typer.BadParameter(str(error), param_hint="--backend") from error
 
 
-def _collect(places: list[Path], backends: list[str]) -> tuple[list[Backlog], bool]:
+def collect(places: list[Path], backends: list[str]) -> tuple[list[Backlog], bool]:
     """What is to be done, and whether all runs could be read."""
     from tracelet.host.sync import add_backend, find_backlogs
 
@@ -102,7 +102,7 @@ def _collect(places: list[Path], backends: list[str]) -> tuple[list[Backlog], bo
     return backlogs, readable
 
 
-def _deliver(backlogs: list[Backlog], timeout: float) -> bool:
+def deliver_all(backlogs: list[Backlog], timeout: float) -> bool:
     """Whether everything is delivered in the end."""
     import anyio
 
@@ -120,11 +120,11 @@ def _deliver(backlogs: list[Backlog], timeout: float) -> bool:
     except KeyboardInterrupt:
         left = sum(backlog.account().pending for backlog in backlogs)
         show(f"interrupted: {count(left)} pending, and nothing is lost; tracelet sync goes on from here")
-        _leave(130)
+        leave(130)
     return all(backlog.complete for backlog in backlogs)
 
 
-def _leave(code: int) -> NoReturn:
+def leave(code: int) -> NoReturn:
     """End the process, without waiting for the threads of an SDK that hangs."""
     if code and threading.active_count() > 1:
         sys.stdout.flush()

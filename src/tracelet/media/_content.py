@@ -43,6 +43,7 @@ class Mesh(msgspec.Struct, frozen=True):
     vertices: list[list[float]]
     colors: list[list[int]] | None
     faces: list[list[int]] | None
+    config: str = ""
 
 
 class Embedding(msgspec.Struct, frozen=True):
@@ -55,13 +56,18 @@ class Embedding(msgspec.Struct, frozen=True):
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """The points of a curve, and what its axes are. Of a classifier's, the thresholds descend with the points."""
+    """The points of a curve, and what its axes are. Of a classifier's, the thresholds descend with the points.
+
+    Attributes:
+        counts: at the points, if they were given with them; see `CurveLogged`.
+    """
 
     x: list[float]
     y: list[float]
     x_label: str
     y_label: str
     thresholds: list[float] | None = None
+    counts: dict[str, list[float]] | None = None
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -155,12 +161,13 @@ def table(event: TableLogged) -> Table:
 
 
 def mesh(event: MeshLogged) -> Mesh:
-    """The vertices, and colours and faces if there are any."""
+    """The vertices, colours and faces if there are any, and how to show them."""
     given = arrays(event)
     return Mesh(
         given["vertices"].tolist(),
         given["colors"].tolist() if "colors" in given else None,
         given["faces"].tolist() if "faces" in given else None,
+        event.config,
     )
 
 
@@ -196,8 +203,9 @@ def curve(event: CurveLogged) -> Curve:
         return Curve(given["x"].tolist(), given["y"].tolist(), event.x_label, event.y_label)
     if "precision" in given:
         thresholds = np.linspace(1, 0, len(given["precision"]))
-        recall, precision = given["recall"][::-1], given["precision"][::-1]
-        return Curve(recall.tolist(), precision.tolist(), "recall", "precision", thresholds.tolist())
+        points = {name: values[::-1].tolist() for name, values in given.items()}
+        recall, precision = points.pop("recall"), points.pop("precision")
+        return Curve(recall, precision, "recall", "precision", thresholds.tolist(), points or None)
     labels = given["labels"].astype(bool)
     predictions = given["predictions"].astype(np.float64)
     weights = given.get("weights", np.ones(labels.shape)).astype(np.float64)

@@ -122,9 +122,9 @@ def plotly_json(event: FigureLogged) -> str:
 def as_files(event: MediaLogged) -> list[Encoded]:
     """Any medium as files that people can open: what a tracker shows that knows files only.
 
-    PNG, WAV, GIF or what was given; tables as CSV, meshes as OBJ, embeddings as tab-separated vectors (and labels, and
-    all images in one) for TensorBoard's projector, plotly figures as plotly's JSON, histograms, curves and graphs as
-    JSON, tensors as NumPy's own files.
+    PNG, WAV, GIF or what was given; tables as CSV, meshes as OBJ (and how to show them as JSON), embeddings as
+    tab-separated vectors (and labels, and all images in one) for TensorBoard's projector, plotly figures as plotly's
+    JSON, histograms, curves and graphs as JSON, tensors as NumPy's own files.
     """
     match event:
         case FigureLogged(format="plotly"):
@@ -142,7 +142,8 @@ def as_files(event: MediaLogged) -> list[Encoded]:
         case CurveLogged():
             return [Encoded(f"{event.curve}.curve.json", _json(curve(event)))]
         case MeshLogged():
-            return [Encoded("obj", _obj(mesh(event)))]
+            config = [Encoded("config.json", event.config.encode())] if event.config else []
+            return [Encoded("obj", _obj(mesh(event))), *config]
         case EmbeddingLogged():
             given = embedding(event)
             vectors = "".join("\t".join(map(repr, row)) + "\n" for row in given.vectors)

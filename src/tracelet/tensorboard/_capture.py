@@ -19,7 +19,7 @@ from msgspec import Struct
 
 import tracelet.run
 from tracelet.errors import RunClosed
-from tracelet.tensorboard._converters import Converter, add_drawn_figure, metadata_of
+from tracelet.tensorboard._converters import Converter, add_drawn_figure
 from tracelet.tensorboard._flavours import FLAVOURS, Flavour
 from tracelet.tensorboard._late_import import LateImport
 from tracelet.tensorboard._logdirs import context_of
@@ -27,6 +27,7 @@ from tracelet.tensorboard._logdirs import context_of
 Method: TypeAlias = Callable[..., Any]
 
 _logger = logging.getLogger("tracelet")
+_NONE: Any = object()  # in place of an argument that wasn't given
 
 
 class _Calls:
@@ -161,34 +162,41 @@ class Capture:
         thread, log_dir, has_metadata = self._thread, flavour.log_dir, flavour.has_metadata
         runs = tracelet.run  # asked at each call: the active run changes
 
-        def add_scalar(writer: Any, /, *args: Any, **kwargs: Any) -> Any:
+        def add_scalar(
+            writer: Any, tag: Any = _NONE, value: Any = _NONE, step: Any = _NONE, /, *more: Any, **named: Any
+        ) -> Any:
             calls = thread.calls
-            if calls.inside or not self._installs:
-                return original(writer, *args, **kwargs)
-            usual = len(args) == 3 and not kwargs
+            usual = step is not _NONE and not more and not named
+            if usual:
+                if calls.inside or not self._installs:
+                    return original(writer, tag, value, step)
+            else:
+                more = (*(one for one in (tag, value, step) if one is not _NONE), *more)
+                if calls.inside or not self._installs:
+                    return original(writer, *more, **named)
             calls.inside = True
             try:
-                if usual:
-                    tag, value, step = args
-                    result = original(writer, tag, value, step)
-                else:
-                    result = original(writer, *args, **kwargs)
+                result = original(writer, tag, value, step) if usual else original(writer, *more, **named)
             finally:
                 calls.inside = False
             try:
                 run = runs.active_run()
-                if run is not None:
+                if run is None:
+                    return result
+                if usual:
                     context = context_of(run, getattr(writer, log_dir, None))
                     if (
-                        usual
-                        and context is None
+                        context is None
                         and type(value) is float
                         and type(step) is int
-                        and not (has_metadata and metadata_of(writer))
+                        and type(tag) is str
+                        and not (has_metadata and getattr(writer.file_writer, "_default_metadata", None))
                     ):
-                        run.log_metric(tag, value, step)
+                        run._log_point(tag, value, step)
                     else:
-                        convert(run, writer, context, *args, **kwargs)
+                        convert(run, writer, context, tag, value, step)
+                else:
+                    convert(run, writer, context_of(run, getattr(writer, log_dir, None)), *more, **named)
             except RunClosed:
                 pass  # finished between the lookup and the call: as good as no run
             except Exception as error:  # noqa: BLE001  (the isolation boundary: capture never raises into training)

@@ -38,8 +38,9 @@ def add_scalar(
     *_: Any,
     **__: Any,
 ) -> None:
-    """One metric."""
-    run.log_metric(tag, values.number(scalar_value), **_where(writer, context, global_step, walltime))
+    """One metric. Where the run reads values on a device later, a tensor is left to it."""
+    value = scalar_value if run.defers and values.is_single(scalar_value) else values.number(scalar_value)
+    run.log_metric(tag, value, **_where(writer, context, global_step, walltime))
 
 
 def add_scalars(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -13,14 +12,13 @@ import msgspec
 from tracelet import _values
 from tracelet.events import HParamsLogged, LayoutSet
 from tracelet.tensorboard import _tensors
+from tracelet.tensorboard._converters import GRAPH
+from tracelet.tensorboard._values import buckets
 
 if TYPE_CHECKING:
     from tracelet.run import AsyncRun, Run
 
 Context: TypeAlias = Mapping[str, Any]
-
-GRAPH = "graph"
-"""The name of a graph, which has none in TensorBoard."""
 
 # By the package: where the messages are that plugins keep in a summary.
 _MESSAGES = {
@@ -39,7 +37,6 @@ _MESSAGES = {
 }
 _CLASSES = ("true_positives", "false_positives", "true_negatives", "false_negatives")
 _PARTS = {1: "vertices", 2: "faces", 3: "colors"}
-_HUGE = 1e300  # bounds of TensorFlow's outermost buckets are beyond
 
 
 class Saying:
@@ -92,7 +89,7 @@ class Saying:
 
     def old_histogram(self, name: str, histo: Any) -> None:
         """A histogram of the old style, a HistogramProto."""
-        self.histogram(name, *_buckets(histo))
+        self.histogram(name, *buckets(histo.min, histo.max, histo.bucket_limit, histo.bucket))
 
     def histograms(self, name: str, tensor: Any) -> None:
         """Rows of left edge, right edge and count."""
@@ -190,20 +187,6 @@ TENSORS: dict[str, Callable[[Saying, str, Any], None]] = {
     "pr_curves": Saying.pr_curve,
 }
 """By the plugin of TensorBoard, what says its tensors."""
-
-
-def _buckets(histo: Any) -> tuple[list[float], list[float]]:
-    """Counts and edges of a histogram of the old style: right edges, beside the smallest and largest value."""
-    limits, counts = list(histo.bucket_limit), list(histo.bucket)
-    if not limits or len(limits) != len(counts):
-        raise ValueError(f"a histogram has as many counts as limits, and at least one: found {len(counts)} counts")
-    if len(counts) > 1 and counts[0] == 0:
-        counts, edges = counts[1:], limits
-    else:
-        edges = [min(histo.min, math.nextafter(limits[0], -math.inf)), *limits]
-    if edges[-1] > _HUGE and edges[-2] < histo.max < edges[-1]:
-        edges[-1] = histo.max
-    return counts, edges
 
 
 def _contiguous(buckets: list[tuple[float, float, float]]) -> tuple[list[float], list[float]]:

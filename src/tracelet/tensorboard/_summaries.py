@@ -15,7 +15,8 @@ from msgspec import Struct, field
 
 from tracelet.errors import TraceletError
 from tracelet.tensorboard import _tensors
-from tracelet.tensorboard._sayings import GRAPH, TENSORS, Context, Saying
+from tracelet.tensorboard._converters import GRAPH
+from tracelet.tensorboard._sayings import TENSORS, Context, Saying
 
 if TYPE_CHECKING:
     from tracelet.run import AsyncRun, Run
@@ -101,7 +102,8 @@ class Summaries:
     def _log_value(self, saying: Saying, value: Any) -> None:
         kind = value.WhichOneof("value")
         if kind == "simple_value":
-            saying.scalar(*self._aliases.get(value.tag, (value.tag, saying.context)), value.simple_value)
+            name, context = self._aliases.get(value.tag, (value.tag, saying.context))
+            saying.scalar(name, context, value.simple_value)
         elif kind == "image":
             saying.image(value.tag, value.image.encoded_image_string)
         elif kind == "audio":
@@ -136,7 +138,8 @@ class Summaries:
         tensor = value.tensor
         if plugin == "scalars":
             (number,) = _tensors.numbers(tensor)
-            saying.scalar(*self._aliases.get(value.tag, (name, saying.context)), number)
+            name, context = self._aliases.get(value.tag, (name, saying.context))
+            saying.scalar(name, context, number)
         elif plugin == "mesh":
             saying.part_of_mesh(content, tensor)
         elif value.tag == LAYOUT_TAG or plugin == "custom_scalars":

@@ -40,10 +40,8 @@ def block(tensor: Any) -> Any:
     """The elements in their shape, in something that NumPy takes for an array. Raises as `numbers`."""
     code, elements = _elements(tensor)
     shape = shape_of(tensor)
-    flat = memoryview(array("B" if code == "?" else code, elements))
-    if not elements or len(shape) == 1:
-        return flat.cast("B").cast(code) if code == "?" else flat
-    return flat.cast("B").cast(code, shape)
+    flat: Any = memoryview(array("B" if code == "?" else code, elements)).cast("B")
+    return flat.cast(code, shape) if elements else flat.cast(code)
 
 
 def strings(tensor: Any) -> list[bytes]:
@@ -66,9 +64,10 @@ def _elements(tensor: Any) -> tuple[str, list[Any]]:
     elif tensor.dtype in _TYPES:
         code, fields = _TYPES[tensor.dtype]
         if tensor.tensor_content:
-            found = memoryview(tensor.tensor_content).cast(code).tolist()
+            content: Any = memoryview(tensor.tensor_content)
+            found = content.cast(code).tolist()
         else:
-            found = next((list(held) for field in fields if len(held := getattr(tensor, field))), [])
+            found = next((list(held) for field in fields if len(held := getattr(tensor, field, ()))), [])
     else:
         raise ValueError(f"tensors of the type {tensor.dtype} are not supported")
     if found and len(found) < count:

@@ -37,6 +37,11 @@ def number(value: Any) -> int | float:
     return _plain(value)
 
 
+def is_single(value: Any) -> bool:
+    """Whether it is a tensor with one element."""
+    return hasattr(value, "detach") and hasattr(value, "numel") and value.numel() == 1
+
+
 def step(global_step: Any) -> int | None:
     """A step as both writers take it: anything that `int()` takes, so that 1.7 and "5" are steps too."""
     return None if global_step is None else int(global_step)

@@ -15,7 +15,7 @@ class Files(Suite):
         """Files arrive byte for byte, empty and binary ones too, and a second delivery replaces the first."""
         self.requires(ArtifactLogged)
         session = await drive.start()
-        contents = {"model.bin": bytes(range(256)) * 1000, "deep/er/empty.txt": b""}
+        contents = {"model.bin": bytes(range(256)) * 1000, "deep/er/empty.txt": b"", "größe 2.txt": b"a name"}
         events = []
         for number, (name, content) in enumerate(contents.items()):
             path = tmp_path / f"blob-{number}"

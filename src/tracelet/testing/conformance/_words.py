@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
-from tracelet.events import ConsoleLine, DatasetUsed, MetricsLogged, NoteSet, ParamsLogged, TagsSet, TextLogged
+import json
+from typing import Any
+
+from tracelet.events import (
+    ConsoleLine,
+    DatasetUsed,
+    HParamsLogged,
+    LayoutSet,
+    MetricsLogged,
+    NoteSet,
+    ParamsLogged,
+    TagsSet,
+    TextLogged,
+)
 from tracelet.testing.conformance._drive import TIME, Drive, Suite
+
+
+def _documents(texts: list[str]) -> list[Any]:
+    """The texts that are JSON."""
+    return [json.loads(text) for text in texts if text.startswith("{")]
 
 
 class Words(Suite):
@@ -80,6 +98,45 @@ class Words(Suite):
         self.check_degraded(DatasetUsed, degraded, 2)
         await session.export(digits)
         assert sorted((await drive.read()).datasets) == ["digits", "other"]
+
+    async def test_trials_arrive(self, drive: Drive) -> None:
+        """A trial's hyperparameters are the run's, and what else there is of it is told, of each trial by its name."""
+        self.requires(HParamsLogged)
+        session = await drive.start()
+        values = {"lr": 0.001, "sizes": [1, 2], "nothing": None, "best": float("inf")}
+        degraded = await session.export(
+            HParamsLogged(TIME, {"depth": 3}),
+            HParamsLogged(TIME, {"width": 64}, ("acc", "val/loss"), {"width": [32, 64]}, "wide"),
+        )
+        self.check_degraded(HParamsLogged, degraded, 2)
+        await session.export(HParamsLogged(TIME, values, name="größe/2"))
+        found = await drive.read()
+        assert found.params.items() >= {"depth": "3", "width": "64", "lr": "0.001"}.items()
+        assert sorted(_documents(found.texts), key=lambda trial: str(trial["name"])) == [
+            {"name": "", "values": {"depth": 3}, "metrics": [], "domains": {}},
+            {"name": "größe/2", "values": values | {"best": "inf"}, "metrics": [], "domains": {}},
+            {"name": "wide", "values": {"width": 64}, "metrics": ["acc", "val/loss"], "domains": {"width": [32, 64]}},
+        ]
+
+    async def test_layouts_arrive(self, drive: Drive) -> None:
+        """Every chart of an arrangement is told, and a later arrangement adds its own."""
+        self.requires(LayoutSet)
+        session = await drive.start()
+        first = {"losses": {"both": ("Multiline", ["loss/.*"]), "band": ("Margin", ["loss", "low", "high"])}}
+        later = {"losses": {"third": ("Multiline", ["x"])}, "größen/2": {"": ("Multiline", ["y", "z"])}}
+        degraded = await session.export(LayoutSet(TIME, first))
+        self.check_degraded(LayoutSet, degraded, 1)
+        await session.export(LayoutSet(TIME + 1, later), LayoutSet(TIME + 2, {}))
+        expected: list[dict[str, Any]] = [
+            {"category": category, "title": title, "kind": kind, "metrics": names}
+            for layout in (first, later)
+            for category, charts in layout.items()
+            for title, (kind, names) in charts.items()
+        ]
+        found = _documents((await drive.read()).texts)
+        assert sorted(found, key=lambda chart: str(chart["title"])) == sorted(
+            expected, key=lambda chart: chart["title"]
+        )
 
     async def test_one_name_for_everything(self, drive: Drive) -> None:
         """A metric, a parameter, a tag and a text may share a name."""

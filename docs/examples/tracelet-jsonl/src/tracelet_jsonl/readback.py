@@ -7,8 +7,9 @@ import msgspec
 
 from tracelet import media
 from tracelet.backend import Outcome
-from tracelet.events import LANES, MediaLogged
+from tracelet.events import LANES, Event, MediaLogged, ParamsLogged, TextLogged
 from tracelet.readback import Recorded, Shown
+from tracelet.substitutes import substitutes
 from tracelet_jsonl import JsonLinesOptions
 
 
@@ -31,6 +32,12 @@ def read(options: JsonLinesOptions, run_id: str) -> Recorded:
                 found.tags |= line["values"]
             case "TextLogged":
                 found.texts.append(line["text"])
+            case "HParamsLogged" | "LayoutSet":
+                for said in substitutes(_event(line)):
+                    if isinstance(said, ParamsLogged):
+                        found.params |= {name: str(value) for name, value in said.values.items()}
+                    elif isinstance(said, TextLogged):
+                        found.texts.append(said.text)
             case "NoteSet":
                 found.note = line["text"]
             case "ConsoleLine":
@@ -57,10 +64,16 @@ _KINDS = {kind.__name__: kind for kind in LANES}
 
 def _shown(line: dict[str, Any]) -> Shown:
     """The medium of a line, whose file is read as `tracelet.media` does."""
+    event = _event(line)
+    assert isinstance(event, MediaLogged)
+    return Shown(
+        type(event), _in_context(line, line["name"]), line["step"], [file.data for file in media.as_files(event)]
+    )
+
+
+def _event(line: dict[str, Any]) -> Event:
     kind = _KINDS[line["kind"]]
-    assert issubclass(kind, MediaLogged)
-    event = kind(**{field: line[field] for field in kind.__struct_fields__})
-    return Shown(kind, _in_context(line, line["name"]), line["step"], [file.data for file in media.as_files(event)])
+    return kind(**{field: line[field] for field in kind.__struct_fields__})
 
 
 def _files(path: Path) -> dict[str, bytes]:
