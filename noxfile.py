@@ -60,12 +60,16 @@ def wheels(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 @nox.parametrize("torch", ["2.13.0"])
 def torch(session: nox.Session, torch: str) -> None:
-    """Capture of torch's SummaryWriter. `pip install` picks a build of torch that suits the machine."""
-    needs = _needs("hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "tensorboardX", "trio")
-    session.install(".[media]", "./docs/examples/tracelet-jsonl", *needs, f"torch=={torch}", "tensorboard")
-    files = [*map(str, Path("tests").glob("test_tensorboard_*.py"))]
-    files += ["tests/test_media_torch.py", "tests/test_delivery.py"]
-    session.run("python", "-m", "pytest", *files, "-k", "tensorboard or media or data_loader", *session.posargs)
+    """What needs torch: its SummaryWriter, its tensors, the frameworks. pip chooses a build that suits the machine."""
+    needs = _needs("hypothesis", "matplotlib", "pytest", "pytest-timeout", "pytest-xdist", "scikit-learn", "trio")
+    places = [".[frameworks,import,media]", "./plugins/tracelet-mlflow", "./docs/examples/tracelet-jsonl"]
+    session.install(*places, *needs, f"torch=={torch}", "onnx", "soundfile", "tensorboard")
+    files = [*map(str, Path("tests").glob("test_tensorboard_*.py")), "tests/test_media_torch.py"]
+    files += ["tests/test_deferred.py", "tests/test_import.py", "tests/test_unchanged_script.py", "tests/integrations"]
+    session.run("python", "-m", "pytest", *files, *session.posargs)
+    session.run(
+        "python", "-m", "pytest", "tests/test_delivery.py", "tests/test_docs.py", "-k", "data_loader or frameworks"
+    )
 
 
 @nox.session(python=PYTHONS[0])

@@ -18,6 +18,7 @@ LAYERS = {
     "errors": 0,
     "delivery": 0,
     "_notices": 0,
+    "_late_import": 0,
     "backend": 1,
     "codec": 1,
     "_values": 1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from os import PathLike
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 R = TypeVar("R", Run, AsyncRun)
 
 _HOSTS = ("process", "thread", "loop")
+
+on_begin: list[Callable[[Run | AsyncRun], None]] = []
+"""Called with each run that begins, once its configuration is stated. They must not raise."""
 
 
 def start_logging(
@@ -280,6 +283,8 @@ def _state_config(run: Run | AsyncRun, config: Mapping[str, Any] | None, tags: M
         run.log_params(config)
     if tags is not None:
         run.set_tags(tags)
+    for call in on_begin:
+        call(run)
 
 
 def _nothing() -> None:

@@ -222,14 +222,14 @@ def test_secrets_are_redacted(
 
 def test_it_can_be_removed(journal: Journal) -> None:
     """Afterwards everything is as it was: the methods, the import system, and what is known."""
-    before = argparse.ArgumentParser.parse_known_args, tracelet.api._state_config, list(sys.meta_path)
+    before = argparse.ArgumentParser.parse_known_args, list(tracelet.api.on_begin), list(sys.meta_path)
     capture = capture_arguments()
     assert capture_arguments("argparse") is capture
     parser().parse_args([])
     assert capture.values
     capture.remove()
     capture.remove()
-    assert (argparse.ArgumentParser.parse_known_args, tracelet.api._state_config, list(sys.meta_path)) == before
+    assert (argparse.ArgumentParser.parse_known_args, list(tracelet.api.on_begin), list(sys.meta_path)) == before
     parser().parse_args([])
     tracelet.start_logging()
     assert (capture.values, journal.params()) == ({}, {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
 from threading import RLock, local
@@ -14,11 +14,11 @@ from typing import Any
 from msgspec import Struct
 
 from tracelet import _values, api
+from tracelet._late_import import LateImport
 from tracelet.errors import InvalidSetting
 from tracelet.integrations._parsers import LIBRARIES, Library
 from tracelet.integrations._said import declare, redacted
 from tracelet.run import AsyncRun, Run, active_run
-from tracelet.tensorboard._late_import import LateImport
 
 _BY_NAME = {library.name: library for library in LIBRARIES}
 
@@ -96,6 +96,8 @@ class ArgumentCapture:
             if self._late_import in sys.meta_path:
                 sys.meta_path.remove(self._late_import)
             self._late_import = None
+            if self._state in api.on_begin:
+                api.on_begin.remove(self._state)
             while self._patches:
                 self._patches.pop().undo()
             for kept in (self._libraries, self._parsed, self._whole):
@@ -116,7 +118,7 @@ class ArgumentCapture:
                 modules = [module for library in LIBRARIES for module, _, _ in library.places]
                 self._late_import = LateImport(modules, self._imported)
                 sys.meta_path.insert(0, self._late_import)
-                self._replace(api, "_state_config", self._stating)
+                api.on_begin.append(self._state)
             for library in libraries:
                 if library.name not in self._libraries:
                     self._libraries[library.name] = library
@@ -160,16 +162,11 @@ class ArgumentCapture:
 
         return method
 
-    def _stating(self, original: Callable[..., None]) -> Callable[..., None]:
+    def _state(self, run: Run | AsyncRun) -> None:
         """A run begins: what is known of command lines comes right after its own configuration."""
-
-        def state_config(run: Run | AsyncRun, config: Mapping[str, Any] | None, *more: Any) -> None:
-            original(run, config, *more)
-            with suppress(Exception):  # it must not keep a run from beginning; `_hear` has said what can't be read
-                for values in self._parsed.values():
-                    declare(run, values)
-
-        return state_config
+        with suppress(Exception):  # it must not keep a run from beginning; `_hear` has said what can't be read
+            for values in self._parsed.values():
+                declare(run, values)
 
     def _hear(self, library: Library, instance: Any, arguments: tuple[Any, ...], result: Any) -> None:
         if library.name not in self._libraries or library.name in self._whole:

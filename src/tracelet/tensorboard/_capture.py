@@ -18,10 +18,10 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 import tracelet.run
+from tracelet._late_import import LateImport
 from tracelet.errors import RunClosed
 from tracelet.tensorboard._converters import Converter, add_drawn_figure
 from tracelet.tensorboard._flavours import FLAVOURS, Flavour
-from tracelet.tensorboard._late_import import LateImport
 from tracelet.tensorboard._logdirs import context_of
 
 Method: TypeAlias = Callable[..., Any]
