@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from aim_driver import NOW, Driver
+from aim_server import AimServer
 from tracelet_aim.readback import open_run, recorded, sequence
 
+from tracelet import media
 from tracelet.errors import Rejected
 from tracelet.events import (
     ArtifactLogged,
@@ -241,3 +243,41 @@ async def test_audio_has_its_caption_and_rate(driver: Driver, tmp_path: Path) ->
     assert audio.json() == {"caption": "a tone", "format": "wav"}
     with wave.open(io.BytesIO(audio.get().read())) as sound:
         assert (sound.getframerate(), sound.readframes(3)) == (8_000, np.array([0, 100, -100], "<i2").tobytes())
+
+
+def described(folder: Path) -> MediaLogged:
+    """An embedding with columns and images."""
+    path = folder / "e.npz"
+    labels, columns = json.dumps([["a", "<1>"], ["b", "2"]]), json.dumps(["name", "number"])
+    np.savez(
+        path,
+        vectors=np.eye(2),
+        images=np.zeros((2, 3, 5)),
+        labels=np.frombuffer(labels.encode(), np.uint8),
+        columns=np.frombuffer(columns.encode(), np.uint8),
+    )
+    return medium(EmbeddingLogged, path, "npz", layout="NHW")
+
+
+async def test_columns_and_images_of_an_embedding(driver: Driver, tmp_path: Path) -> None:
+    """All columns are shown where a point is pointed at, as text; the images are an artifact."""
+    assert not await driver.export(described(tmp_path))
+    ((_, _, figure),) = sequence(open_run(driver.options.path, driver.hash), "figures")
+    (trace,) = json.loads(figure.data)["data"]
+    assert trace["text"] == ["a", "b"]
+    assert trace["hovertext"] == ["name: a<br>number: &lt;1&gt;", "name: b<br>number: 2"]
+    (sheet,) = Path(driver.options.path, ".aim", "artifacts").rglob("media/m/step_1.sprites.png")
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+
+
+async def test_an_embedding_is_shown_where_there_is_no_place_for_its_images(
+    drive: Callable[..., Driver], server: AimServer, tmp_path: Path
+) -> None:
+    """With a server that has no place for files its images are lost, which is counted, and the rest is shown."""
+    driver = drive(server.address)
+    await driver.open()
+    (reason,) = (await driver.export(described(tmp_path))).values()
+    assert "images of an embedding are not kept" in reason
+    (shown,) = recorded(str(server.folder), driver.info.id).media
+    assert isinstance(shown.content, media.Embedding)
+    assert (shown.content.columns, shown.beside) == (["name", "number"], [])

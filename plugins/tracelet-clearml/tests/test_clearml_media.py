@@ -175,3 +175,36 @@ async def test_a_medium_that_is_refused_costs_no_other(
         await driver.export(*events)
     assert getattr(caught.value, "indexes", None) == {1}
     assert [sample["iter"] for sample in stub.events.of(driver.task, "training_debug_image")] == [1, 3]
+
+
+async def test_several_figures_are_numbered_plots(drive: Drive, stub: StubServer, tmp_path: Path) -> None:
+    """Each of several pictures is a plot of its own, behind the first one's name and a number, and they all differ."""
+    driver = drive()
+    await driver.open()
+    path = tmp_path / "figures.npy"
+    np.save(path, np.arange(2 * 2 * 4 * 3, dtype=np.uint8).reshape(2, 2, 4, 3))
+    assert await driver.export(medium(FigureLogged, path, "npy")) == {}
+    found = {plot["variant"]: json.loads(plot["plot_str"])["layout"]["images"][0] for plot in plots(stub, driver)}
+    assert set(found) == {"x #1", "x #2"}
+    assert found["x #1"]["source"] != found["x #2"]["source"]
+
+
+async def test_columns_and_images_of_a_plotted_embedding(drive: Drive, stub: StubServer, tmp_path: Path) -> None:
+    """All columns are shown where a point is pointed at, as text; the images are an artifact beside the plot."""
+    driver = drive()
+    await driver.open()
+    rows, columns = [["a", "<1>"], ["b", "2"]], ["name", "number"]
+    path = saved(
+        tmp_path,
+        "e",
+        vectors=np.eye(2),
+        labels=np.frombuffer(msgspec.json.encode(rows), np.uint8),
+        columns=np.frombuffer(msgspec.json.encode(columns), np.uint8),
+        images=np.zeros((2, 3, 5)),
+    )
+    assert await driver.export(medium(EmbeddingLogged, path, "npz", layout="NHW")) == {}
+    (trace,) = json.loads(plots(stub, driver)[0]["plot_str"])["data"]
+    assert trace["text"] == ["a", "b"]
+    assert trace["hovertext"] == ["name: a<br>number: &lt;1&gt;", "name: b<br>number: 2"]
+    assert trace["meta"] == {"columns": columns, "rows": rows}
+    assert any(name.endswith("val.slash.x step 3.sprites.png/x step 3.sprites.png") for name in stub.files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,17 @@ from clearml_stub import StubServer
 from clearml_stub_store import Refusal
 
 from tracelet.errors import Rejected
-from tracelet.events import ConsoleLine, Context, DatasetUsed, MetricsLogged, NoteSet, ParamsLogged, TagsSet, TextLogged
+from tracelet.events import (
+    ConsoleLine,
+    Context,
+    DatasetUsed,
+    LayoutSet,
+    MetricsLogged,
+    NoteSet,
+    ParamsLogged,
+    TagsSet,
+    TextLogged,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -290,3 +301,14 @@ async def test_a_large_event_takes_several_requests(drive: Drive, stub: StubServ
     assert await driver.export(MetricsLogged(NOW, values, 0)) == {}
     assert {value for *_, value, _ in scalars(stub, driver)} == set(values.values())
     assert max(stub.sizes) <= 15 << 20
+
+
+async def test_every_chart_of_a_layout_is_a_text(drive: Drive, stub: StubServer) -> None:
+    """Several texts of one event don't share their file."""
+    driver = drive()
+    await driver.open()
+    charts = {"losses": {"one": ("Multiline", ["a"]), "two": ("Multiline", ["b"])}}
+    assert await driver.export(LayoutSet(NOW, charts)) == {}
+    samples = stub.events.of(driver.task, "training_debug_image")
+    found = {sample["variant"]: json.loads(stub.files[sample["key"]])["metrics"] for sample in samples}
+    assert found == {"one": ["a"], "two": ["b"]}

@@ -141,6 +141,22 @@ async def test_several_images_and_their_captions(drive: Drive, read: Read, track
     assert json.loads(captions.read_text()) == ["one", "two"]
 
 
+async def test_several_figures_are_files_of_their_own(
+    drive: Drive, read: Read, tracking_uri: str, tmp_path: Path
+) -> None:
+    """The first has the name that one alone would have, the others have numbers; MLflow shows each."""
+    driver = drive(tracking_uri)
+    await driver.open()
+    figures = pixels(tmp_path / "f.npy", 3, 4, 5, 3)
+    assert await driver.export(medium(FigureLogged, figures, "f")) == {}
+    names = ["step_3.png", "step_3.1.png", "step_3.2.png"]
+    files = {f"media/figures/f/{name}": number for number, name in enumerate(names)}
+    assert set(list_files(read(tracking_uri), driver.run_id)) == set(files)
+    for path, number in files.items():
+        copy = read(tracking_uri).download_artifacts(driver.run_id, path, str(tmp_path))
+        assert np.asarray(Image.open(copy)).tolist() == np.load(figures)[number].tolist()
+
+
 async def test_an_image_of_another_format_is_charted_too(
     drive: Drive, read: Read, tracking_uri: str, tmp_path: Path
 ) -> None:

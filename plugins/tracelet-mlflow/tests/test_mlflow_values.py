@@ -14,7 +14,7 @@ from tracelet_mlflow._words import words
 
 from tracelet.backend import Batch
 from tracelet.errors import Rejected
-from tracelet.events import Context, Event, Lane, MetricsLogged, ParamsLogged, TagsSet, TextLogged
+from tracelet.events import Context, Event, HParamsLogged, Lane, MetricsLogged, ParamsLogged, TagsSet, TextLogged
 
 pytestmark = pytest.mark.anyio
 
@@ -263,3 +263,19 @@ def test_requests_keep_to_every_limit() -> None:
     assert [record.value for part in metrics for record in part.items] == [float(i) for i in range(2_500)]
     assert [len(part) for part in params] == [100] * 25 + [1]
     assert [len(part) for part in requests("tags", tags)] == [100] * 25
+
+
+async def test_a_second_trials_other_value_is_refused_and_told(drive: Drive, read: Read, tracking_uri: str) -> None:
+    """MLflow keeps a param's first value: the trial is refused for it, its other params and its text arrive."""
+    driver = drive(tracking_uri)
+    await driver.open()
+    await driver.export(HParamsLogged(NOW, {"lr": 0.1}, name="first"))
+    with pytest.raises(Rejected, match="Changing param values") as raised:
+        await driver.export(HParamsLogged(NOW, {"lr": 0.5, "depth": 3}, name="second"))
+    assert raised.value.indexes == frozenset({0})
+    client = read(tracking_uri)
+    assert client.get_run(driver.run_id).data.params == {"lr": "0.1", "depth": "3"}
+    assert {file.path for file in client.list_artifacts(driver.run_id, "hparams")} == {
+        "hparams/first.txt",
+        "hparams/second.txt",
+    }

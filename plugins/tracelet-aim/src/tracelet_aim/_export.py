@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from zipfile import BadZipFile
 
@@ -26,9 +27,11 @@ from tracelet.events import (
     NoteSet,
     ParamsLogged,
     TagsSet,
+    TensorLogged,
     TextLogged,
     VideoLogged,
 )
+from tracelet.substitutes import substitutes
 from tracelet_aim import _params
 from tracelet_aim._console import Console
 from tracelet_aim._files import files_of, note_changes, record, upload
@@ -62,7 +65,8 @@ class Exporter:
             if isinstance(event, MetricsLogged):
                 series.add(index, event)
             else:
-                by_type.setdefault(type(event), []).append((index, event))
+                for said in substitutes(event):
+                    by_type.setdefault(type(said), []).append((index, said))
         refused: dict[int, str] = {}
         with self._aim:
             self._session.require_run()
@@ -117,13 +121,21 @@ class Exporter:
         except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:  # only the file itself was touched
             raise Rejected(f"{event.path}: {type(error).__name__}: {error}") from error
         if made is not None:
+            if made.beside is not None:
+                with TemporaryDirectory(prefix="tracelet-aim-") as folder:
+                    file = Path(folder, f"beside.{made.beside.suffix}")
+                    file.write_bytes(made.beside.data)
+                    try:
+                        self._keep(file, _kept_name(event, made.beside.suffix))
+                    except Rejected as error:  # the rest of it can be shown all the same
+                        batch.degrade(index, f"the images of an embedding are not kept: {error}")
             with self._aim:
                 self._track(batch, index, event, made)
             return
-        batch.degrade(index, "Aim has no video: kept as an artifact" if isinstance(event, VideoLogged) else _NO_VIEW)
-        context = "".join(f"/{name}={value}" for name, value in event.context)
-        suffix = f".{event.format}" if event.format else ""
-        self._keep(batch, index, Path(event.path), f"media/{event.name}{context}/step_{event.step}{suffix}")
+        if not isinstance(event, TensorLogged):
+            video = isinstance(event, VideoLogged)
+            batch.degrade(index, "Aim has no video: kept as an artifact" if video else _NO_VIEW)
+        self._keep(Path(event.path), _kept_name(event, event.format))
 
     def _export_file(self, batch: Batch, index: int, event: ArtifactLogged | ModelLogged) -> None:
         folder = "models/" if isinstance(event, ModelLogged) else ""
@@ -139,7 +151,7 @@ class Exporter:
                 names = [artifact.name for artifact in uploaded]
                 _params.set_model(self._session, batch, index, event, names)
 
-    def _keep(self, batch: Batch, index: int, path: Path, name: str) -> None:
+    def _keep(self, path: Path, name: str) -> None:
         event = ArtifactLogged(0.0, name, str(path), 0, 0)
         for source, safe, _ in files_of(event, ""):
             artifact = upload(self._session, source, safe)
@@ -168,3 +180,9 @@ class Exporter:
         if identity in said:
             batch.degrade(said[identity], _REPEATED)
         said[identity] = index
+
+
+def _kept_name(event: MediaLogged, suffix: str) -> str:
+    """Where a file of a medium is among the artifacts."""
+    context = "".join(f"/{name}={value}" for name, value in event.context)
+    return f"media/{event.name}{context}/step_{event.step}{f'.{suffix}' if suffix else ''}"

@@ -35,11 +35,18 @@ _PLAYED = ("mp3", "wav", "flac")
 
 
 class Shown(Struct, frozen=True):
-    """An object for a sequence, its type there, and what it isn't quite as it was said."""
+    """An object for a sequence.
+
+    Attributes:
+        dtype: its type there.
+        reasons: what isn't quite as it was said.
+        beside: a file that belongs to it; its suffix is all of the file's name behind the step.
+    """
 
     value: Any
     dtype: str
     reasons: tuple[str, ...] = ()
+    beside: media.Encoded | None = None
 
 
 def shown(event: MediaLogged) -> Shown | None:
@@ -64,7 +71,9 @@ def shown(event: MediaLogged) -> Shown | None:
         case MeshLogged():
             return _drawn(_figures.mesh(media.mesh(event), event.name))
         case EmbeddingLogged():
-            return _drawn(_figures.embedding(media.embedding(event), event.name))
+            sheet = media.sprites(event)
+            beside = None if sheet is None else media.Encoded("sprites.png", sheet.data)
+            return _drawn(_figures.embedding(media.embedding(event), event.name), beside)
         case GraphLogged():
             return _graph(event)
     return None
@@ -147,10 +156,10 @@ def _rebinned(counts: Any, edges: Any) -> tuple[Any, Any]:
     return np.diff(np.interp(equal, edges, below)), equal
 
 
-def _drawn(content: _figures.Figure) -> Shown:
+def _drawn(content: _figures.Figure, beside: media.Encoded | None = None) -> Shown:
     encoded, gaps = _figures.to_json(content)
     reasons = ("numbers that are none are gaps in Aim's figures",) if gaps else ()
-    return Shown(figure(encoded), AimFigure.AIM_NAME, reasons)
+    return Shown(figure(encoded), AimFigure.AIM_NAME, reasons, beside)
 
 
 def _graph(event: GraphLogged) -> Shown | None:

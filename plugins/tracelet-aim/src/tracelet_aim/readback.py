@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,16 @@ from tracelet.events import (
     MediaLogged,
     MeshLogged,
     TableLogged,
+    TensorLogged,
     VideoLogged,
 )
 from tracelet.readback import Recorded, Shown
 from tracelet_aim._options import Options
 
 _PICTURES: dict[str, type[MediaLogged]] = {"PIL.Image": ImageLogged, "figure": FigureLogged, "video": VideoLogged}
+
+
+_KEPT = re.compile(r"media/(?P<name>.+)/step_(?P<step>-?\d+)\.npy", re.DOTALL)
 
 
 def read(options: Options, run_id: str) -> Recorded:
@@ -119,13 +124,23 @@ def recorded(folder: str, run_id: str) -> Recorded:
     for name, model in models.items():
         parts = {path: artifacts.pop(path) for path in model["files"]}
         found.models[name] = {_inner(path, name): content for path, content in parts.items()}
+    found.media = [_with_images(shown, artifacts) for shown in _media(run)]
+    for path in [path for path in artifacts if _KEPT.fullmatch(path)]:
+        kept = _KEPT.fullmatch(path)
+        assert kept
+        found.media.append(Shown(TensorLogged, kept["name"], int(kept["step"]), [artifacts.pop(path)]))
     found.artifacts = artifacts
-    found.media = _media(run)
     for name, step, text in texts:
         if _is_graph(text):
             graph = msgspec.json.decode(text, type=media.Graph)
             found.media.append(Shown(GraphLogged, name, step, graph))
     return found
+
+
+def _with_images(shown: Shown, artifacts: dict[str, bytes]) -> Shown:
+    """An embedding with the artifact that has all of its images, which is no artifact of the user's."""
+    sheet = artifacts.pop(f"media/{shown.name}/step_{shown.step}.sprites.png", None)
+    return shown if sheet is None else msgspec.structs.replace(shown, beside=[sheet])
 
 
 def _is_graph(text: str) -> bool:
@@ -166,15 +181,19 @@ def _figure(name: str, step: int, text: str) -> Shown:
         rows = [list(row) for row in zip(*trace["cells"]["values"], strict=True)]
         return Shown(TableLogged, name, step, media.Table(trace["header"]["values"], rows))
     if kind in ("scatter", "scatter3d") and "customdata" in trace and trace.get("mode") == "markers":
-        return Shown(EmbeddingLogged, name, step, media.Embedding(trace["customdata"], trace.get("text")))
+        known = trace.get("meta", {})
+        columns, rows = known.get("columns"), known.get("rows")
+        embedding = media.Embedding(trace["customdata"], trace.get("text"), columns, rows)
+        return Shown(EmbeddingLogged, name, step, embedding)
     if kind == "mesh3d" or (kind == "scatter3d" and trace.get("marker", {}).get("size") == 2):
         vertices = [list(row) for row in zip(trace["x"], trace["y"], trace["z"], strict=True)]
         shades = trace.get("vertexcolor") or trace.get("marker", {}).get("color")
         colors = None if shades is None else [[int(n) for n in shade[4:-1].split(",")] for shade in shades]
         faces = [list(row) for row in zip(trace["i"], trace["j"], trace["k"], strict=True)] if "i" in trace else None
-        return Shown(MeshLogged, name, step, media.Mesh(vertices, colors, faces))
+        return Shown(MeshLogged, name, step, media.Mesh(vertices, colors, faces, trace.get("meta", "")))
     if kind == "scatter" and trace.get("name") == name:
         axes = content["layout"]
         labels = (axes["xaxis"]["title"]["text"], axes["yaxis"]["title"]["text"])
-        return Shown(CurveLogged, name, step, media.Curve(trace["x"], trace["y"], *labels, trace.get("customdata")))
+        known = (trace.get("customdata"), trace.get("meta"))
+        return Shown(CurveLogged, name, step, media.Curve(trace["x"], trace["y"], *labels, *known))
     return Shown(FigureLogged, name, step, text)

@@ -20,8 +20,10 @@ from tracelet.events import (
     FigureLogged,
     GraphLogged,
     HistogramLogged,
+    HParamsLogged,
     ImageLogged,
     Lane,
+    LayoutSet,
     MeshLogged,
     MetricsLogged,
     ModelLogged,
@@ -31,6 +33,7 @@ from tracelet.events import (
     RunStarted,
     TableLogged,
     TagsSet,
+    TensorLogged,
     TextLogged,
     VideoLogged,
 )
@@ -39,7 +42,7 @@ from tracelet_clearml._options import Options as ClearMLOptions
 if TYPE_CHECKING:  # training processes import this module for the options, and nothing else
     from tracelet_clearml._bulk import Done
     from tracelet_clearml._records import Sample
-    from tracelet_clearml._samples import Identity
+    from tracelet_clearml._samples import TextIdentity
     from tracelet_clearml._store import TaskStore
 
 
@@ -73,8 +76,13 @@ class ClearML:
         TableLogged: native("plots"),
         CurveLogged: native("plots"),
         MeshLogged: native("plots"),
-        EmbeddingLogged: mapped("plots in two and three dimensions, else artifacts for TensorBoard's projector"),
+        EmbeddingLogged: mapped(
+            "plots in two and three dimensions (images in an artifact), else artifacts for TensorBoard's projector"
+        ),
+        TensorLogged: mapped("artifacts (NPY)"),
         GraphLogged: mapped("artifacts"),
+        HParamsLogged: mapped("hyperparameters, and debug samples: hparams or hparams/NAME, as text files (JSON)"),
+        LayoutSet: mapped("debug samples: layout/CATEGORY/TITLE, as text files (JSON)"),
         ArtifactLogged: native("artifacts"),
         ModelLogged: native("artifacts, output models; and the project's models"),
         ModelRegistered: mapped("models: the model's name, its aliases as tags, and its description"),
@@ -87,7 +95,7 @@ class ClearML:
         self._info = run
         self._store: TaskStore | None = None
         self._done: Done = {}
-        self._texts: dict[Identity, Sample] = {}
+        self._texts: dict[TextIdentity, Sample] = {}
 
     async def open(self, state: State | None) -> Opened:
         await self.close()

@@ -20,6 +20,7 @@ from tracelet.events import (
     ModelLogged,
     ModelRegistered,
 )
+from tracelet.media import Encoded
 from tracelet_clearml import _disk
 from tracelet_clearml import _names as names
 from tracelet_clearml._convert import iteration, milliseconds, place
@@ -165,11 +166,11 @@ class BulkExport:
         records: list[AnyRecord] = []
         if content.plot is not None:
             records.append(self._plot(index, event, where, step, content.plot))
-        if content.picture is not None:
-            records.append(await self._picture(index, event, where, step, content))
+        for number, picture in enumerate(content.pictures):
+            own = _numbered(where, number, len(content.pictures))
+            records.append(await self._picture(index, event, own, step, *picture))
         for number, file in enumerate(content.samples):
-            variant = where.variant if len(content.samples) == 1 else f"{where.variant} #{number + 1}"
-            own = where._replace(variant=variant)
+            own = _numbered(where, number, len(content.samples))
             caption = content.captions[number] if number < len(content.captions) else ""
             records.append(await add_sample(self._store, self._batch, index, event, own, step, file, caption))
         for file in content.files:
@@ -192,9 +193,9 @@ class BulkExport:
         key = f"{type(event).__name__}{where.key}"
         return Plot(self._store.task, where.metric, where.variant, step, time, plot, key)
 
-    async def _picture(self, index: int, event: MediaLogged, where: Series, step: int, content: Rendered) -> AnyRecord:
-        assert content.picture is not None
-        file, width, height = content.picture
+    async def _picture(
+        self, index: int, event: MediaLogged, where: Series, step: int, file: Encoded, width: int, height: int
+    ) -> AnyRecord:
         sample = await add_sample(self._store, self._batch, index, event, where, step, file)
         if not sample.url.startswith(("http://", "https://", "/")):
             return sample  # a browser can't draw an image from a bucket in a plot
@@ -253,6 +254,11 @@ class BulkExport:
         if named.altered:
             self._batch.degrade(index, "name not fit for ClearML: changed")
         return named.text
+
+
+def _numbered(where: Series, number: int, count: int) -> Series:
+    """The place of one of several."""
+    return where if count == 1 else where._replace(variant=f"{where.variant} #{number + 1}")
 
 
 def _metadata(event: ModelLogged) -> dict[str, Metadata]:

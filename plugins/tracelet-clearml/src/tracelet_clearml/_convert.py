@@ -21,6 +21,7 @@ from tracelet.events import (
     TagsSet,
     TextLogged,
 )
+from tracelet.substitutes import substitutes
 from tracelet_clearml._names import Series, parameter, series
 from tracelet_clearml._records import Line, Param, Scalar
 
@@ -61,22 +62,27 @@ def convert(batch: Batch, task: str, worker: str) -> Content:
         if type(event) is MetricsLogged:  # nearly all are, and `match` takes longer
             _add_points(content, batch, index, event, lines, task, worker)
             continue
-        match event:
-            case ParamsLogged():
-                for name, value in event.values.items():
-                    _add_param(content, batch, index, GENERAL, name, *_typed(value))
-            case TagsSet():
-                content.tags |= event.values
-            case TextLogged():
-                content.texts.append((index, event))
-            case ConsoleLine():
-                level = "error" if event.stream == "stderr" else "info"
-                _add_line(content, batch, index, event, level, event.text, task, worker)
-            case NoteSet():
-                content.note = event.text
-            case DatasetUsed():
-                _add_dataset(content, batch, index, event)
+        for said in substitutes(event):
+            _add(content, batch, index, said, task, worker)
     return content
+
+
+def _add(content: Content, batch: Batch, index: int, event: Event, task: str, worker: str) -> None:
+    match event:
+        case ParamsLogged():
+            for name, value in event.values.items():
+                _add_param(content, batch, index, GENERAL, name, *_typed(value))
+        case TagsSet():
+            content.tags |= event.values
+        case TextLogged():
+            content.texts.append((index, event))
+        case ConsoleLine():
+            level = "error" if event.stream == "stderr" else "info"
+            _add_line(content, batch, index, event, level, event.text, task, worker)
+        case NoteSet():
+            content.note = event.text
+        case DatasetUsed():
+            _add_dataset(content, batch, index, event)
 
 
 def milliseconds(batch: Batch, index: int, event: Event) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from html import escape
 from itertools import pairwise
 from math import isfinite
 from typing import Any
@@ -35,7 +36,7 @@ class Rendered(msgspec.Struct):
 
     Attributes:
         plot: plotly's JSON.
-        picture: an image to be uploaded and shown among the plots, with its width and height.
+        pictures: images to be uploaded and shown among the plots, with their widths and heights.
         samples: files to be uploaded and shown as debug samples.
         captions: of the samples; none, or as many.
         files: files to be kept as artifacts.
@@ -43,7 +44,7 @@ class Rendered(msgspec.Struct):
     """
 
     plot: str | None = None
-    picture: tuple[media.Encoded, int, int] | None = None
+    pictures: list[tuple[media.Encoded, int, int]] = []
     samples: list[media.Encoded] = []
     captions: list[str] = []
     files: list[media.Encoded] = []
@@ -74,7 +75,7 @@ def rendered(event: MediaLogged, title: str) -> Rendered:
         case EmbeddingLogged():
             vectors = media.embedding(event)
             if vectors.vectors and 2 <= len(vectors.vectors[0]) <= 3:
-                return _plot(event, *_embedding(vectors, title))
+                return _with_images(event, _plot(event, *_embedding(vectors, title)))
     return Rendered(files=media.as_files(event))
 
 
@@ -97,11 +98,19 @@ def _plot(event: MediaLogged, text: str, degraded: str | None = None) -> Rendere
     return Rendered(plot=text, degraded=degraded)
 
 
+def _with_images(event: EmbeddingLogged, drawn: Rendered) -> Rendered:
+    """The images of a plotted embedding are an artifact: a plot has no place for them."""
+    sheet = None if drawn.plot is None else media.sprites(event)
+    if sheet is not None:
+        drawn.files = [media.Encoded("sprites.png", sheet.data)]
+    return drawn
+
+
 def _figure(event: FigureLogged) -> Rendered:
-    (encoded,) = media.pictures(event)
-    if encoded.suffix.lower() not in _DRAWABLE:
-        return Rendered(samples=[encoded])
-    return Rendered(picture=(encoded, *_size(encoded)))
+    pictures = media.pictures(event)
+    if any(encoded.suffix.lower() not in _DRAWABLE for encoded in pictures):
+        return Rendered(samples=pictures)
+    return Rendered(pictures=[(encoded, *_size(encoded)) for encoded in pictures])
 
 
 def _size(encoded: media.Encoded) -> tuple[int, int]:
@@ -150,6 +159,8 @@ def _curve(content: media.Curve, title: str) -> tuple[str, str | None]:
     line: dict[str, Any] = {"type": "scatter", "mode": "lines", "x": content.x, "y": content.y, "name": title}
     if content.thresholds is not None:
         line |= {"customdata": content.thresholds, "hovertemplate": "%{x}, %{y} at threshold %{customdata}"}
+    if content.counts is not None:
+        line["meta"] = content.counts
     axes = {"xaxis": {"title": content.x_label}, "yaxis": {"title": content.y_label}}
     return _json({"data": [line], "layout": {"title": title} | axes}), _gaps(content.x, content.y)
 
@@ -166,6 +177,8 @@ def _mesh(content: media.Mesh, title: str) -> tuple[str, str | None]:
         trace |= {"type": "mesh3d", "i": i, "j": j, "k": k}
         if colors is not None:
             trace["vertexcolor"] = colors
+    if content.config:  # for three.js; plotly has no such lights and cameras
+        trace["meta"] = content.config
     return _json({"data": [trace], "layout": {"title": title}}), _gaps(x, y, z)
 
 
@@ -175,7 +188,15 @@ def _embedding(content: media.Embedding, title: str) -> tuple[str, str | None]:
     trace |= dict(zip("xyz", columns, strict=False))
     if content.labels is not None:
         trace |= {"text": content.labels, "mode": "markers+text"}
+    if content.columns is not None and content.rows is not None:
+        trace["hovertext"] = [_described(content.columns, row) for row in content.rows]
+        trace["meta"] = {"columns": content.columns, "rows": content.rows}
     return _json({"data": [trace], "layout": {"title": title}}), _gaps(*columns)
+
+
+def _described(columns: list[str], row: list[str]) -> str:
+    """What is known of a point, for where it is pointed at."""
+    return "<br>".join(f"{escape(name)}: {escape(cell)}" for name, cell in zip(columns, row, strict=True))
 
 
 def _columns(rows: list[Any], count: int) -> list[list[Any]]:

@@ -15,6 +15,9 @@ from tracelet_clearml._store import TaskStore
 Identity: TypeAlias = tuple[str, Lane, int]
 """An event: its writer, lane and number."""
 
+TextIdentity: TypeAlias = tuple[Identity, str]
+"""A text of an event, which may have several: the event, and the text's name."""
+
 REPLACED = "same name and step as another one in the batch: ClearML keeps the last"
 
 

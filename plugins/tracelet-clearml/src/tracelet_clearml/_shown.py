@@ -24,6 +24,7 @@ from tracelet.events import (
     MediaLogged,
     MeshLogged,
     TableLogged,
+    TensorLogged,
     VideoLogged,
 )
 from tracelet.readback import Content, Recorded, Shown
@@ -40,6 +41,7 @@ _OTHERS: dict[str | None, type[MediaLogged]] = {"image/gif": VideoLogged, "image
 _FILES: dict[str, type[MediaLogged]] = {
     "vectors.tsv": EmbeddingLogged,
     "labels.tsv": EmbeddingLogged,
+    "sprites.png": EmbeddingLogged,
     "graph.json": GraphLogged,
     "plotly.json": FigureLogged,
     "histogram.json": HistogramLogged,
@@ -48,8 +50,10 @@ _FILES: dict[str, type[MediaLogged]] = {
     "roc.curve.json": CurveLogged,
     "csv": TableLogged,
     "obj": MeshLogged,
+    "config.json": MeshLogged,
+    "npy": TensorLogged,
 }
-"""What `tracelet.media.as_files` makes of media that are no plots."""
+"""What `tracelet.media.as_files` makes of media that are no plots, in the order of a medium's files."""
 
 
 def shown_name(metric: str, variant: str) -> str:
@@ -75,26 +79,45 @@ def add_samples(found: Recorded, events: Iterable[Mapping[str, Any]], fetch: Fet
 
 
 def add_plots(found: Recorded, events: Iterable[Mapping[str, Any]], fetch: Fetch) -> None:
-    """Media of plots."""
+    """Media of plots. Several pictures of one event have numbers behind their names."""
+    pictures: dict[_Place, dict[int, bytes]] = {}
     for event in events:
         kind, content = _plotted(event, fetch)
-        found.media.append(Shown(kind, shown_name(event["metric"], event["variant"]), event["iter"], content))
+        number = _NUMBER.search(event["variant"])
+        name = shown_name(event["metric"], _NUMBER.sub("", event["variant"]))
+        if isinstance(content, list) and number:
+            pictures.setdefault((kind, name, event["iter"]), {})[int(number[1])] = content[0]
+        else:
+            found.media.append(Shown(kind, name, event["iter"], content))
+    for (kind, name, step), numbered in pictures.items():
+        found.media.append(Shown(kind, name, step, [numbered[number] for number in sorted(numbered)]))
 
 
 def add_artifacts(found: Recorded, artifacts: Mapping[str, bytes]) -> None:
-    """Artifacts by their names, and the media among them."""
-    files: dict[_Place, list[bytes]] = {}
-    for name in sorted(artifacts, reverse=True):  # vectors before their labels
+    """Artifacts by their names, and the media among them; of some, the plots were added before."""
+    files: dict[_Place, dict[str, bytes]] = {}
+    for name, data in artifacts.items():
         kept = _KEPT.fullmatch(name)
         if kept is None or kept[3] not in _FILES:
-            found.artifacts[name] = artifacts[name]
+            found.artifacts[name] = data
         else:
-            files.setdefault((_FILES[kept[3]], kept[1], int(kept[2])), []).append(artifacts[name])
-    for (kind, name, step), contents in files.items():
+            files.setdefault((_FILES[kept[3]], kept[1], int(kept[2])), {})[kept[3]] = data
+    for (kind, name, step), own in files.items():
+        contents = [own[suffix] for suffix in _FILES if suffix in own]
+        if set(own) == {"sprites.png"}:
+            _add_beside(found, (kind, name, step), contents)
+            continue
         content: Content = contents
         if kind is GraphLogged:
             content = msgspec.json.decode(contents[0], type=media.Graph)
         found.media.append(Shown(kind, name, step, content))
+
+
+def _add_beside(found: Recorded, place: _Place, contents: list[bytes]) -> None:
+    """The images of an embedding that is a plot."""
+    for at, shown in enumerate(found.media):
+        if (shown.kind, shown.name, shown.step) == place:
+            found.media[at] = msgspec.structs.replace(shown, beside=contents)
 
 
 def model_files(content: bytes, *, package: bool) -> dict[str, bytes]:
@@ -131,16 +154,20 @@ def _drawn(plot: Mapping[str, Any], text: str) -> tuple[type[MediaLogged], Conte
             return TableLogged, media.Table(trace["header"]["values"], rows)
         case "scatter", "lines" if "xaxis" in plot["layout"]:
             x_label, y_label = (plot["layout"][axis]["title"] for axis in ("xaxis", "yaxis"))
-            return CurveLogged, media.Curve(trace["x"], trace["y"], x_label, y_label, trace.get("customdata"))
+            known = (trace.get("customdata"), trace.get("meta"))
+            return CurveLogged, media.Curve(trace["x"], trace["y"], x_label, y_label, *known)
         case "mesh3d", _:
             colors = [_color(color) for color in trace["vertexcolor"]] if "vertexcolor" in trace else None
-            return MeshLogged, media.Mesh(_rows(trace, "xyz"), colors, _rows(trace, "ijk"))
+            return MeshLogged, media.Mesh(_rows(trace, "xyz"), colors, _rows(trace, "ijk"), trace.get("meta", ""))
         case "scatter3d", "markers" if "marker" in trace:
             colors = trace["marker"].get("color")
-            return MeshLogged, media.Mesh(_rows(trace, "xyz"), colors and [*map(_color, colors)], None)
+            shades = colors and [*map(_color, colors)]
+            return MeshLogged, media.Mesh(_rows(trace, "xyz"), shades, None, trace.get("meta", ""))
         case (("scatter" | "scatter3d"), ("markers" | "markers+text")):
             axes = "xyz" if trace["type"] == "scatter3d" else "xy"
-            return EmbeddingLogged, media.Embedding(_rows(trace, axes), trace.get("text"))
+            known = trace.get("meta", {})
+            columns, rows = known.get("columns"), known.get("rows")
+            return EmbeddingLogged, media.Embedding(_rows(trace, axes), trace.get("text"), columns, rows)
     return FigureLogged, text
 
 

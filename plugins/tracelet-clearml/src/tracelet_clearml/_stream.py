@@ -8,7 +8,7 @@ from tracelet.media import Encoded
 from tracelet_clearml._convert import PROPERTIES, convert, iteration, place, properties
 from tracelet_clearml._names import Series, tag
 from tracelet_clearml._records import AnyRecord, Param, Sample
-from tracelet_clearml._samples import REPLACED, Identity, add_sample
+from tracelet_clearml._samples import REPLACED, TextIdentity, add_sample
 from tracelet_clearml._store import TaskStore
 
 
@@ -19,7 +19,7 @@ class StreamExport:
         texts: those that were uploaded, so that they aren't again when the batch or a part of it comes again.
     """
 
-    def __init__(self, store: TaskStore, batch: Batch, worker: str, texts: dict[Identity, Sample]) -> None:
+    def __init__(self, store: TaskStore, batch: Batch, worker: str, texts: dict[TextIdentity, Sample]) -> None:
         self._store = store
         self._batch = batch
         self._worker = worker
@@ -42,8 +42,8 @@ class StreamExport:
             await self._set_tags(properties(self._batch, content))
         if content.note is not None:
             await store.set_comment(content.note)
-        for index, _ in content.texts:
-            self._texts.pop(self._identity(index), None)
+        for index, text in content.texts:
+            self._texts.pop(self._identity(index, text), None)
 
     async def _set_tags(self, said: dict[str, str]) -> None:
         """As user properties, which have names and values, and as tags, which can be searched for.
@@ -66,11 +66,11 @@ class StreamExport:
         if (where, step) in self._seen:
             batch.degrade(index, REPLACED)
         self._seen.add((where, step))
-        identity = self._identity(index)
+        identity = self._identity(index, event)
         if identity not in self._texts:
             data = Encoded("txt", event.text.encode("utf-8", "surrogatepass"))
             self._texts[identity] = await add_sample(self._store, batch, index, event, where, step, data)
         return self._texts[identity]
 
-    def _identity(self, index: int) -> Identity:
-        return self._batch.writer, self._batch.lane, self._batch.sequences[index]
+    def _identity(self, index: int, text: TextLogged) -> TextIdentity:
+        return (self._batch.writer, self._batch.lane, self._batch.sequences[index]), text.name

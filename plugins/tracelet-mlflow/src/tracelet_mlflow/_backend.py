@@ -19,7 +19,9 @@ from tracelet.events import (
     FigureLogged,
     GraphLogged,
     HistogramLogged,
+    HParamsLogged,
     ImageLogged,
+    LayoutSet,
     MeshLogged,
     MetricsLogged,
     ModelLogged,
@@ -29,6 +31,7 @@ from tracelet.events import (
     RunStarted,
     TableLogged,
     TagsSet,
+    TensorLogged,
     TextLogged,
     VideoLogged,
 )
@@ -68,9 +71,12 @@ class MLflow:
         AudioLogged: mapped("artifacts: media/audio (played there)"),
         VideoLogged: mapped("artifacts: media/videos (shown there)"),
         MeshLogged: mapped("artifacts: media/meshes (OBJ and HTML)"),
-        EmbeddingLogged: mapped("artifacts: media/embeddings (TSV)"),
+        EmbeddingLogged: mapped("artifacts: media/embeddings (TSV, and one PNG of all images)"),
+        TensorLogged: mapped("artifacts: media/tensors (NPY)"),
         GraphLogged: mapped("artifacts: media/graphs (JSON)"),
         CurveLogged: mapped("artifacts: media/curves (JSON and SVG)"),
+        HParamsLogged: mapped("Parameters, and artifacts: hparams.txt or hparams/NAME.txt (JSON)"),
+        LayoutSet: mapped("artifacts: layout/CATEGORY/TITLE.txt (JSON)"),
     }
     idempotency: ClassVar[Idempotency] = Idempotency.KEYED
     Options: ClassVar[type[msgspec.Struct]] = MLflowOptions

@@ -25,6 +25,7 @@ from tracelet.events import (
     MediaLogged,
     MeshLogged,
     TableLogged,
+    TensorLogged,
     VideoLogged,
 )
 from tracelet_mlflow import _svg
@@ -42,6 +43,7 @@ FOLDERS: dict[type[MediaLogged], str] = {
     TableLogged: "tables",
     MeshLogged: "meshes",
     EmbeddingLogged: "embeddings",
+    TensorLogged: "tensors",
     GraphLogged: "graphs",
     CurveLogged: "curves",
 }
@@ -93,11 +95,23 @@ def shown(event: MediaLogged, step: int, timestamp: int, identity: str) -> Shown
             found.table = f"{place}.json"
             found.files.append(_table(found, event))
         case _:
-            found.files += [File(f"{place}.{one.suffix}", one.data) for one in media.as_files(event)]
+            found.files += _numbered(place, media.as_files(event))
             found.files += _views(event, place)
             if isinstance(event, AudioLogged | VideoLogged) and event.caption:
                 _add_captions(found, place, [event.caption])
     return found
+
+
+def _numbered(place: str, files: list[media.Encoded]) -> list[File]:
+    """Files by their suffixes, of which several may have the same: `step_3.png`, `step_3.1.png`, `step_3.2.png`."""
+    found: dict[str, File] = {}
+    for file in files:
+        path, number = f"{place}.{file.suffix}", 0
+        while path in found:
+            number += 1
+            path = f"{place}.{number}.{file.suffix}"
+        found[path] = File(path, file.data)
+    return list(found.values())
 
 
 def _add_images(found: Shown, event: ImageLogged, place: str, moment: str, identity: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 from msgspec import Struct, field
 
 from tracelet.backend import Batch
-from tracelet.events import MetricsLogged, NoteSet, ParamsLogged, TagsSet, TextLogged
+from tracelet.events import Event, MetricsLogged, NoteSet, ParamsLogged, TagsSet, TextLogged
+from tracelet.substitutes import substitutes
 from tracelet_mlflow._metrics import ALTERED
 from tracelet_mlflow._names import Name, key, text_path
 from tracelet_mlflow._records import Entry, Records
@@ -40,16 +41,21 @@ def words(batch: Batch) -> Words:
     for index, event in enumerate(batch.events):
         if type(event) is MetricsLogged:  # nearly all are
             continue
-        if isinstance(event, ParamsLogged):
-            _add_params(found, batch, index, event, params)
-        elif isinstance(event, TagsSet):
-            for name, given in event.values.items():
-                _add_tag(found, batch, index, named(batch, index, key(name)), given)
-        elif isinstance(event, NoteSet):
-            _add_tag(found, batch, index, NOTE_TAG, event.text)
-        elif isinstance(event, TextLogged):
-            _add_text(found, batch, index, event)
+        for said in substitutes(event):
+            _add(found, batch, index, said, params)
     return found
+
+
+def _add(found: Words, batch: Batch, index: int, event: Event, params: dict[str, str]) -> None:
+    if isinstance(event, ParamsLogged):
+        _add_params(found, batch, index, event, params)
+    elif isinstance(event, TagsSet):
+        for name, given in event.values.items():
+            _add_tag(found, batch, index, named(batch, index, key(name)), given)
+    elif isinstance(event, NoteSet):
+        _add_tag(found, batch, index, NOTE_TAG, event.text)
+    elif isinstance(event, TextLogged):
+        _add_text(found, batch, index, event)
 
 
 def named(batch: Batch, index: int, name: Name) -> str:

@@ -23,6 +23,7 @@ from tracelet.events import (
     MediaLogged,
     MeshLogged,
     TableLogged,
+    TensorLogged,
     VideoLogged,
 )
 from tracelet.readback import Recorded, Shown
@@ -37,6 +38,7 @@ _KINDS: dict[str, type[MediaLogged]] = {
     "tables": TableLogged,
     "meshes": MeshLogged,
     "embeddings": EmbeddingLogged,
+    "tensors": TensorLogged,
     "graphs": GraphLogged,
     "curves": CurveLogged,
 }
@@ -140,7 +142,14 @@ def _content(kind: str, files: dict[str, bytes]) -> Any:
     if kind == "figures" and "plotly.json" in files:
         return files["plotly.json"].decode()
     views = ("svg", "html", "captions.json")
-    return [files[suffix] for suffix in sorted(files, reverse=True) if suffix not in views]
+    return [files[suffix] for suffix in sorted(files, key=_order) if suffix not in views]
+
+
+def _order(suffix: str) -> tuple[int, int, str]:
+    """Several pictures by their numbers; vectors, their labels, their images; a mesh, and how to show it."""
+    number, dot, _ = suffix.partition(".")
+    places = ("vectors.tsv", "labels.tsv", "sprites.png", "obj", "config.json")
+    return int(number) if dot and number.isdigit() else 0, places.index(suffix) if suffix in places else 0, suffix
 
 
 def load_table(uri: str, run: Any, path: str) -> media.Table:

@@ -19,10 +19,10 @@ from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
 
 from tracelet.backend import Batch
 from tracelet.errors import Denied, Rejected, TraceletError, Transient
-from tracelet.events import DatasetUsed, FileLogged, ModelLogged, ModelRegistered
+from tracelet.events import DatasetUsed, FileLogged, ModelLogged, ModelRegistered, TensorLogged
 from tracelet_wandb._errors import core_errors, is_denial
 from tracelet_wandb._memory import Model
-from tracelet_wandb._names import artifact_name, artifact_path
+from tracelet_wandb._names import artifact_name, artifact_path, collection_name, key
 from tracelet_wandb._options import Options
 from tracelet_wandb._rows import named
 from tracelet_wandb._writer import RunWriter
@@ -48,6 +48,16 @@ class Artifacts:
 
     def log_file(self, batch: Batch, index: int, event: FileLogged, kind: str) -> None:
         """Keep a file as an artifact of its own, under its name and suffix."""
+        self._keep(batch, index, event, kind, event.name, {"name": event.name})
+
+    def log_tensor(self, batch: Batch, index: int, event: TensorLogged) -> None:
+        """Keep a tensor as an artifact; what W&B takes for the same version is the same array at the same step."""
+        name = named(batch, index, key(event.name, event.context))
+        self._keep(batch, index, event, "tensor", f"{name}/step_{event.step}.npy", {"name": name, "step": event.step})
+
+    def _keep(
+        self, batch: Batch, index: int, event: FileLogged, kind: str, path_in: str, about: dict[str, Any]
+    ) -> None:
         identity = (batch.writer, batch.sequences[index])
         path = Path(event.path)
         found = path.stat()
@@ -56,8 +66,8 @@ class Artifacts:
         if identity in self._logged:
             return
         name = artifact_name(event.name, f"run-{self._writer.run_id}-")
-        artifact = wandb.Artifact(name, kind, metadata={"name": event.name})
-        entry = named(batch, index, artifact_path(event.name))
+        artifact = wandb.Artifact(name, kind, metadata=about)
+        entry = named(batch, index, artifact_path(path_in))
         artifact.add_file(str(self._kept(path, identity)), name=entry, policy="immutable", skip_cache=True)
         self._log(artifact, event.size)
         self._logged.add(identity)
@@ -79,7 +89,7 @@ class Artifacts:
             raise Rejected(f"no model {event.model!r} was logged before it was registered as {event.name!r}")
         problem = "registering needs a server"
         if not self._options.offline:
-            problem = self._link(model, artifact_name(event.name), event.aliases)
+            problem = self._link(model, collection_name(event.name), event.aliases)
             if is_denial(problem) or _may_pass(problem):
                 raise _failure(problem)
         if problem:

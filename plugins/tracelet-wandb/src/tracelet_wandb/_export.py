@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,16 +16,21 @@ from tracelet.errors import Rejected
 from tracelet.events import (
     ArtifactLogged,
     ConsoleLine,
+    Context,
     DatasetUsed,
+    Event,
     Lane,
     MediaLogged,
+    MetricsLogged,
     ModelLogged,
     ModelRegistered,
     NoteSet,
     ParamsLogged,
     TagsSet,
+    TensorLogged,
     TextLogged,
 )
+from tracelet.substitutes import substitutes
 from tracelet_wandb._artifacts import Artifacts
 from tracelet_wandb._errors import SessionLost, core_errors
 from tracelet_wandb._media import Unshowable, html, logged, values
@@ -62,23 +68,32 @@ class Exporter:
         rows = metric_rows(batch)
         with TemporaryDirectory(prefix="tracelet-wandb-") as folder:
             for index, event in enumerate(batch.events):
-                match event:
-                    case ParamsLogged():
-                        records += _config(batch, index, event)
-                    case ConsoleLine():
-                        records.append(_console(event))
-                    case TextLogged():
-                        rows.append(self._row(batch, index, event, html(event.text, Path(folder))))
-                    case TagsSet():
-                        for name in self.writer.set_tags(event.values):
-                            batch.degrade(
-                                index, f"tag longer than W&B's 64 characters or unprintable, cut: {name[:40]}"
-                            )
-                    case NoteSet():
-                        self.writer.set_note(event.text)
-                    case DatasetUsed():
-                        self._artifacts.use_dataset(event)
+                if type(event) is MetricsLogged:  # nearly all are
+                    continue
+                said = substitutes(event)
+                texts = [part for part in said if isinstance(part, TextLogged)]
+                if texts:  # in one row: a row has whole events
+                    pages = {(text.name, text.context): html(text.text, Path(folder)) for text in texts}
+                    rows.append(self._row(batch, index, texts[0], pages))
+                for part in said:
+                    records += self._say(batch, index, part)
         self.writer.write(batch, rows, records)
+
+    def _say(self, batch: Batch, index: int, event: Event) -> list[Any]:
+        """What is neither a number nor shown; returns records to be written."""
+        match event:
+            case ParamsLogged():
+                return _config(batch, index, event)
+            case ConsoleLine():
+                return [_console(event)]
+            case TagsSet():
+                for name in self.writer.set_tags(event.values):
+                    batch.degrade(index, f"tag longer than W&B's 64 characters or unprintable, cut: {name[:40]}")
+            case NoteSet():
+                self.writer.set_note(event.text)
+            case DatasetUsed():
+                self._artifacts.use_dataset(event)
+        return []
 
     def _export_bulk(self, batch: Batch) -> None:
         self._artifacts.begin()
@@ -86,7 +101,9 @@ class Exporter:
         refused: dict[int, str] = {}
         for index, event in enumerate(batch.events):
             try:
-                if isinstance(event, MediaLogged):
+                if isinstance(event, TensorLogged):
+                    self._artifacts.log_tensor(batch, index, event)
+                elif isinstance(event, MediaLogged):
                     rows += self._medium(batch, index, event)
                 elif isinstance(event, ArtifactLogged):
                     self._artifacts.log_file(batch, index, event, "file")
@@ -107,16 +124,20 @@ class Exporter:
     def _medium(self, batch: Batch, index: int, event: MediaLogged) -> list[Row]:
         with TemporaryDirectory(prefix="tracelet-wandb-") as folder:
             try:
-                shown = values(event, Path(folder))
+                shown = values(event, Path(folder), partial(batch.degrade, index))
             except Unshowable as error:
                 batch.degrade(index, str(error))
                 self._artifacts.log_file(batch, index, event, error.kind)
                 return []
-            return [self._row(batch, index, event, shown)]
+            parts = {(event.name + suffix, event.context): part for suffix, part in shown.items()}
+            return [self._row(batch, index, event, parts)]
 
-    def _row(self, batch: Batch, index: int, event: TextLogged | MediaLogged, shown: Any) -> Row:
-        name = named(batch, index, key(event.name, event.context))
-        content = logged(self.writer.session.run, {name: shown}, batch.sequences[index])
+    def _row(
+        self, batch: Batch, index: int, event: TextLogged | MediaLogged, shown: dict[tuple[str, Context], Any]
+    ) -> Row:
+        """A row of what is shown under names in contexts."""
+        values = {named(batch, index, key(*where)): part for where, part in shown.items()}
+        content = logged(self.writer.session.run, values, batch.sequences[index])
         return media_row(event, index, content)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ _PICTURES = ("png", "jpg", "jpeg", "gif", "bmp", "webp", "tiff")
 _VIDEOS = ("gif", "mp4", "webm", "ogg")
 _OBJECTS = ("obj", "gltf", "glb", "babylon", "stl")
 _LONGEST_HISTOGRAM = 512
+IMAGES = "/images"
+CONFIG = "/config"
 _CHARTS = {"line": "wandb/line/v0", "pr": "wandb/area-under-curve/v0", "roc": "wandb/area-under-curve/v0"}
 _TITLES = {"line": "", "pr": "Precision-Recall Curve", "roc": "ROC Curve"}
 
@@ -47,13 +50,31 @@ class Unshowable(Exception):
         self.kind = kind
 
 
-def values(event: MediaLogged, folder: Path) -> Any:
-    """What W&B's SDK logs for an event; files are written to `folder`, which is temporary.
+def values(event: MediaLogged, folder: Path, degrade: Callable[[str], None]) -> dict[str, Any]:
+    """What W&B's SDK logs for an event, by what follows the event's name; files are written to `folder`, which is
+    temporary.
+
+    Args:
+        degrade: called with a reason for what is not as it was said.
 
     Raises:
         Unshowable: W&B can't show the file.
         OSError, ValueError: the file can't be read.
     """
+    match event:
+        case HistogramLogged():
+            return {"": _histogram(media.histogram(event), degrade)}
+        case EmbeddingLogged():
+            sheet = media.sprites(event)
+            images = {} if sheet is None else {IMAGES: wandb.Image(_file(sheet, folder))}
+            return {"": _embedding(media.embedding(event))} | images
+        case MeshLogged(config=config):
+            shown = {"": _mesh(event, folder)}
+            return shown | {CONFIG: html(config, folder)} if config else shown
+    return {"": _value(event, folder)}
+
+
+def _value(event: MediaLogged, folder: Path) -> Any:
     match event:
         case FigureLogged(format="plotly"):
             return _plotly(event, folder)
@@ -61,18 +82,12 @@ def values(event: MediaLogged, folder: Path) -> Any:
             return _page(Path(event.path).read_text(), folder)
         case ImageLogged() | FigureLogged():
             return _images(event, folder)
-        case HistogramLogged():
-            return _histogram(media.histogram(event))
         case AudioLogged():
             return wandb.Audio(_file(media.sound(event), folder), caption=event.caption or None)
         case VideoLogged():
             return _video(event, folder)
         case TableLogged():
             return _table(media.table(event))
-        case MeshLogged():
-            return _mesh(event, folder)
-        case EmbeddingLogged():
-            return _embedding(media.embedding(event))
         case GraphLogged():
             return _graph(event)
         case CurveLogged():
@@ -97,9 +112,11 @@ def logged(run: Any, content: dict[str, Any], namespace: int) -> dict[str, Any]:
 
 
 def _page(text: str, folder: Path) -> Any:
-    path = folder / "page.html"
-    path.write_text(text, encoding="utf-8", newline="")
-    return wandb.Html(str(path), inject=False)
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", newline="", suffix=".html", dir=folder, delete=False
+    ) as file:
+        file.write(text)
+    return wandb.Html(file.name, inject=False)
 
 
 def _images(event: ImageLogged | FigureLogged, folder: Path) -> Any:
@@ -121,8 +138,10 @@ def _plotly(event: FigureLogged, folder: Path) -> Any:
     return figure
 
 
-def _histogram(given: media.Histogram) -> Any:
+def _histogram(given: media.Histogram, degrade: Callable[[str], None]) -> Any:
     counts, edges = given.counts, given.edges
+    if len(counts) > _LONGEST_HISTOGRAM:
+        degrade(f"W&B's histograms have {_LONGEST_HISTOGRAM} bins at most: neighbours are put together")
     while len(counts) > _LONGEST_HISTOGRAM:  # W&B's limit; two neighbours become one
         counts = [sum(counts[at : at + 2]) for at in range(0, len(counts), 2)]
         edges = [*edges[:-1:2], edges[-1]]
@@ -143,12 +162,10 @@ def _mesh(event: MeshLogged, folder: Path) -> Any:
     if event.format != "npz":
         if event.format.lower() not in _OBJECTS:
             raise Unshowable(event, "mesh")
-        (file,) = media.as_files(event)
-        return wandb.Object3D(str(_file(file, folder)))
+        return wandb.Object3D(str(_file(media.as_files(event)[0], folder)))
     given = media.mesh(event)
     if given.faces is not None:
-        (file,) = media.as_files(event)
-        return wandb.Object3D(str(_file(file, folder)))
+        return wandb.Object3D(str(_file(media.as_files(event)[0], folder)))
     import numpy as np
 
     vertices = np.array(given.vertices, dtype=float).reshape(-1, 3)
@@ -158,11 +175,24 @@ def _mesh(event: MeshLogged, folder: Path) -> Any:
 def _embedding(given: media.Embedding) -> Any:
     width = len(given.vectors[0]) if given.vectors else 0
     columns = [f"d{number}" for number in range(width)]
-    if given.labels is None:
-        return _as_table(columns, given.vectors)
-    return _as_table(
-        ["label", *columns], [[label, *row] for label, row in zip(given.labels, given.vectors, strict=True)]
-    )
+    known: list[str] = ["label"] if given.labels is not None else []
+    cells = [[label] for label in given.labels or []]
+    if given.columns is not None and given.rows is not None:
+        known, cells = _unlike(given.columns, columns), given.rows
+    rows = [[*own, *row] for own, row in zip(cells or [[]] * len(given.vectors), given.vectors, strict=True)]
+    return _as_table([*known, *columns], rows)
+
+
+def _unlike(names: Sequence[str], others: Sequence[str]) -> list[str]:
+    """The names, which must differ in a table, as they are or with a number."""
+    found: list[str] = []
+    for name in names:
+        free, number = name, 1
+        while free in (*found, *others):
+            number += 1
+            free = f"{name} ({number})"
+        found.append(free)
+    return found
 
 
 def _graph(event: GraphLogged) -> Any:
@@ -187,6 +217,9 @@ def _curve(event: CurveLogged) -> Any:
     if given.thresholds is not None:
         columns.append("threshold")
         points = [[*point, threshold] for point, threshold in zip(points, given.thresholds, strict=True)]
+    for name, counts in (given.counts or {}).items():
+        columns.append(name)
+        points = [[*point, count] for point, count in zip(points, counts, strict=True)]
     labels = {"title": _TITLES.get(event.curve) or event.name, "x-axis-title": x, "y-axis-title": y}
     kind = _CHARTS.get(event.curve, "wandb/line/v0")
     return wandb.plot_table(kind, _as_table(columns, points), {"x": x, "y": y}, labels)

@@ -24,7 +24,8 @@ _MAX_KEY = 180  # bytes: a medium's file has the name in its own, with room for 
 _MAX_CONFIG_KEY = 1_000
 _MAX_ARTIFACT = 128
 _NOT_KEY = re.compile(r"[\x00-\x1f\x7f\\*`]+")
-_NOT_ARTIFACT = re.compile(r"[\x00-\x1f\x7f/\\#?%:]+")
+_NOT_ARTIFACT = re.compile(r"[^A-Za-z0-9_.\-]+")
+_NOT_COLLECTION = re.compile(r"[\x00-\x1f\x7f/\\#?%:]+")
 _EXTENSION = re.compile(r"\.\w{1,10}$", re.ASCII)
 
 _CONTEXT_NAME = re.compile(r"[\w.\-]+")
@@ -72,10 +73,19 @@ def config_key(name: str) -> Name:
 
 def artifact_name(name: str, prefix: str = "") -> str:
     """The name of an artifact in W&B's project; the whole name is kept elsewhere, by its file or its metadata."""
+    return _without(_NOT_ARTIFACT, name, prefix)
+
+
+def collection_name(name: str) -> str:
+    """The name of a collection in W&B's registry, which may have blanks."""
+    return _without(_NOT_COLLECTION, name, "")
+
+
+def _without(excluded: re.Pattern[str], name: str, prefix: str) -> str:
     text = prefix + name
-    if len(name) > 0 and len(text) <= _MAX_ARTIFACT and not _NOT_ARTIFACT.search(text):
+    if len(name) > 0 and len(text) <= _MAX_ARTIFACT and not excluded.search(text):
         return text
-    return _hashed(prefix + _NOT_ARTIFACT.sub("-", name), name, _MAX_ARTIFACT)
+    return _hashed(prefix + excluded.sub("-", name), name, _MAX_ARTIFACT)
 
 
 def artifact_path(name: str) -> Name:

@@ -20,18 +20,33 @@ Read = Callable[[str], bytes]
 def add_row(found: Recorded, row: dict[str, Any], read: Read) -> None:
     """Add what a row of the history has; `read` gives the content of a file of the run."""
     for name, value in row.items():
-        if name == "global_step" or name.startswith("_"):
+        if name == "global_step" or name.startswith("_") or _is_beside(row, name):
             continue
         if not isinstance(value, dict):
             found.points.append((name, _number(value), row["global_step"]))
         elif value["_type"] == "html-file" and row["_tracelet_kind"] == "TextLogged":
-            content = _PRE.search(read(value["path"]).decode())
-            assert content
-            found.texts.append(html.unescape(content[1]))
+            found.texts.append(html.unescape(_text(read(value["path"]))))
         else:
             kind = getattr(events, row["_tracelet_kind"])
             shown = name.removesuffix("_table") if kind is events.CurveLogged else name
-            found.media.append(Shown(kind, shown, row["global_step"], _content(kind, value, read)))
+            beside = [read(other["path"]) for part, other in row.items() if part != name and _is_beside(row, part)]
+            if kind is events.MeshLogged:
+                beside = [html.unescape(_text(page)).encode() for page in beside]
+            found.media.append(Shown(kind, shown, row["global_step"], _content(kind, value, read), beside))
+
+
+def _is_beside(row: dict[str, Any], name: str) -> bool:
+    """Whether it is a part of the medium that the row has: an embedding's images, a mesh's config."""
+    value, kind = row[name], row.get("_tracelet_kind")
+    if not isinstance(value, dict):
+        return False
+    return (kind, value["_type"]) in (("EmbeddingLogged", "image-file"), ("MeshLogged", "html-file"))
+
+
+def _text(page: bytes) -> str:
+    content = _PRE.search(page.decode())
+    assert content
+    return content[1]
 
 
 def add_config(found: Recorded, config: dict[str, Any]) -> None:
@@ -49,6 +64,8 @@ def add_artifact(
     """Add an artifact's version."""
     if kind == "file":
         found.artifacts.update(files)
+    elif kind == "tensor":
+        found.media.append(Shown(events.TensorLogged, metadata["name"], metadata["step"], list(files.values())))
     elif kind == "dataset":
         if metadata["name"] not in found.datasets:
             found.datasets.append(metadata["name"])
@@ -67,7 +84,6 @@ def _content(kind: type, value: dict[str, Any], read: Read) -> Any:
         case "histogram":
             return media.Histogram(value["values"], value["bins"])
         case "images/separated":
-            assert value["captions"]
             return [read(path) for path in value["filenames"]]
         case "plotly-file":
             return read(value["path"]).decode()
@@ -85,8 +101,22 @@ def _content(kind: type, value: dict[str, Any], read: Read) -> Any:
 def _table(kind: type, table: dict[str, Any]) -> Any:
     columns, rows = table["columns"], table["data"]
     if kind is events.EmbeddingLogged:
-        return media.Embedding([row[1:] for row in rows], [row[0] for row in rows])
+        at = next(at for at in range(len(columns) + 1) if columns[at:] == _dimensions(len(columns) - at))
+        return _embedding(columns[:at], [row[:at] for row in rows], [row[at:] for row in rows])
     if kind is events.CurveLogged:
-        thresholds = [row[2] for row in rows] if len(columns) > 2 else None
-        return media.Curve([row[0] for row in rows], [row[1] for row in rows], columns[0], columns[1], thresholds)
+        given = dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
+        thresholds = given.get("threshold")
+        counts = {name: given[name] for name in columns[3:]} or None
+        return media.Curve(given[columns[0]], given[columns[1]], columns[0], columns[1], thresholds, counts)
     return media.Table(columns, rows)
+
+
+def _dimensions(width: int) -> list[str]:
+    return [f"d{number}" for number in range(width)]
+
+
+def _embedding(known: list[str], cells: list[list[str]], vectors: list[list[float]]) -> media.Embedding:
+    labels = [row[0] for row in cells] if known else None
+    if known in ([], ["label"]):
+        return media.Embedding(vectors, labels)
+    return media.Embedding(vectors, labels, known, cells)
