@@ -251,7 +251,7 @@ CALLS = [
     Call(
         "add_audio",
         lambda w: w.add_audio("a", SOUND[None]),
-        lambda r: r.log_audio("a", SOUND[:, None]),
+        lambda r: r.log_audio("a", SOUND),
         (TORCH, OWN),
     ),
     Call("add_text", lambda w: w.add_text("t", "words", 3, TIME), lambda r: r.log_text("t", "words", 3, time=TIME)),
@@ -260,7 +260,7 @@ CALLS = [
     Call(
         "add_embedding",
         lambda w: w.add_embedding(VECTORS, ["a", "b", "c", "d"], SPRITES_OF(w), 3, "e"),
-        lambda r: r.log_embedding("e", VECTORS, 3, labels=["a", "b", "c", "d"], images=SPRITES),
+        lambda r: r.log_embedding("e", VECTORS, 3, labels=["a", "b", "c", "d"], images=SPRITES.transpose(0, 2, 3, 1)),
     ),
     Call(
         "add_embedding",

@@ -80,7 +80,7 @@ def layout_of(array: Array, given: str | None, wanted: str, *, channels_first: b
 
 def _guess(shape: tuple[int, ...], wanted: str, *, channels_first: bool) -> str:
     first = wanted.replace("HWC", "CHW")
-    for prefix in ("", "N"):
+    for prefix in ("",) if "N" in wanted else ("", "N"):
         last, front = prefix + wanted, prefix + first
         if len(shape) == len(last) - 1 and not prefix:
             return wanted.removesuffix("C")

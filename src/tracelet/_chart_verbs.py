@@ -40,7 +40,7 @@ class ChartVerbs(MediaVerbs):
         at_most = 0 if max_bins is None else positive(max_bins, "max_bins")
         rule, number, given = "", 64, edges
         if isinstance(bins, str):
-            rule = bins
+            rule = str(bins)  # NumPy has strings of its own
             if rule not in _RULES:
                 raise TypeError(f"bins must be a number, edges, or one of {', '.join(_RULES)}, found {bins!r}")
         elif hasattr(bins, "__len__"):

@@ -24,10 +24,10 @@ def histogram(values: Any, counts: Any, edges: Any) -> Payload:
         array = _arrays.array(values, "values").ravel()
         if edges is not None:
             return npz({"values": array, "edges": _edges(edges)})
-        if array.dtype.kind == "f" and array.size:
+        if array.dtype.kind == "f" and array.dtype.itemsize >= 8 and array.size:
             import numpy as np
 
-            finite = array[np.isfinite(array)].astype(np.float64)
+            finite = array[np.isfinite(array)]
             if finite.size and float(finite.max()) / 2 - float(finite.min()) / 2 > _HALF_RANGE:
                 raise ValueError("the values are further apart than floats can say")
         return npy(array)
@@ -82,7 +82,7 @@ def embedding(vectors: Any, labels: Any = None, columns: Sequence[Any] | None = 
     layout = ""
     if images is not None:
         arrays["images"] = _arrays.array(images, "images")
-        layout = _arrays.layout_of(arrays["images"], None, "NHWC", channels_first=True)
+        layout = _arrays.layout_of(arrays["images"], None, "NHWC", channels_first=_arrays.is_tensor(images))
         if len(arrays["images"]) != count:
             raise ValueError(f"there must be an image for each of the {count} vectors, found {len(arrays['images'])}")
     return npz(arrays, layout)

@@ -49,7 +49,8 @@ def figure(given: Any, layout: str | None) -> Payload:
     if hasattr(given, "shape") or layout is not None:
         pixels = _arrays.pixels(given)
         order = _arrays.layout_of(pixels, layout, "HWC", channels_first=_arrays.is_tensor(given))
-        return npy(pixels.transpose([order.index(axis) for axis in "NHWC" if axis in order]))
+        pixels = pixels.transpose([order.index(axis) for axis in "NHWC" if axis in order])
+        return npy(pixels if "C" in order else pixels[..., None])
     return npy(_drawn(given))
 
 

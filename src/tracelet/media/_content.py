@@ -207,14 +207,17 @@ def curve(event: CurveLogged) -> Curve:
         recall, precision = points.pop("recall"), points.pop("precision")
         return Curve(recall, precision, "recall", "precision", thresholds.tolist(), points or None)
     labels = given["labels"].astype(bool)
-    predictions = given["predictions"].astype(np.float64)
+    predictions = given["predictions"]
+    if predictions.dtype.kind != "f":
+        predictions = predictions.astype(np.float64)
     weights = given.get("weights", np.ones(labels.shape)).astype(np.float64)
     thresholds = np.arange(event.thresholds - 1, -1, -1) / max(event.thresholds - 1, 1)
     order = np.argsort(-predictions, kind="stable")
     ranked = predictions[order]
     hits = np.concatenate([[0.0], np.cumsum(np.where(labels, weights, 0)[order])])
     misses = np.concatenate([[0.0], np.cumsum(np.where(labels, 0, weights)[order])])
-    taken = np.searchsorted(-ranked, -thresholds, side="right")
+    limits = thresholds.astype(predictions.dtype)  # so that 0.3 is at 0.3, in whatever precision
+    taken = np.searchsorted(-ranked, -limits, side="right")
     true, false = hits[taken], misses[taken]
     recall = true / hits[-1] if hits[-1] else np.zeros_like(true)
     if event.curve == "pr":

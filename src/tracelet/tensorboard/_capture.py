@@ -10,7 +10,9 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial, wraps
+from importlib import import_module
 from threading import RLock, local
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -30,15 +32,26 @@ _logger = logging.getLogger("tracelet")
 _NONE: Any = object()  # in place of an argument that wasn't given
 
 
-class _Calls:
-    """Whether a thread is inside an original method, whose own calls of captured methods say nothing new."""
+_muted: ContextVar[int] = ContextVar("tracelet_muted", default=0)  # how many blocks of `uncaptured` are around
 
-    __slots__ = ("drawn", "inside")
+_DELEGATES = {"add_figure": "add_image", "add_hparams": "add_scalar"}
+"""The originals that call others of the methods, which say nothing new then."""
+
+_Drawn: TypeAlias = list[tuple[tuple[Any, ...], dict[str, Any]]]
+
+
+class _Calls:
+    """What originals are running in a thread."""
+
+    __slots__ = ("delegate", "drawn", "inside")
 
     def __init__(self) -> None:
         self.inside = False
-        self.drawn: list[tuple[tuple[Any, ...], dict[str, Any]]] | None = None
-        """What an `add_figure` under way has drawn."""
+        """Whether there is one; what it gives to its file writer says nothing new."""
+        self.delegate: str | None = None
+        """The method that the innermost one calls for its own purposes."""
+        self.drawn: _Drawn | None = None
+        """What an `add_figure` has given to that."""
 
 
 class _Thread(local):
@@ -74,6 +87,9 @@ class Capture:
         self._flavours = {flavour.module: flavour for flavour in flavours}
         self._late_import = LateImport(self._flavours, self._patch)
         self._installs = 0
+        self._installation = 0  # the current one's number, counted in `_generation`; 0 for none
+        self._generation = 0
+        self._muting = 0  # blocks of `uncaptured` in the whole process
         self._patches: list[_Patch] = []
         self._thread = _Thread()
         self._lock = RLock()  # re-entrant: a signal handler may stop logging while it is being started
@@ -85,6 +101,8 @@ class Capture:
             if self._installs > 1:
                 return
             self.missed = 0
+            self._generation += 1
+            self._installation = self._generation
             sys.meta_path.insert(0, self._late_import)
             for name in self._flavours:
                 if name in sys.modules:
@@ -98,6 +116,7 @@ class Capture:
             self._installs -= 1
             if self._installs > 0:
                 return
+            self._installation = 0
             if self._late_import in sys.meta_path:
                 sys.meta_path.remove(self._late_import)
             while self._patches:
@@ -105,28 +124,29 @@ class Capture:
 
     @contextmanager
     def uncaptured(self) -> Iterator[None]:
-        """What this thread tells writers inside of the block stays out of the run.
+        """What this task or thread tells writers inside of the block stays out of the run.
 
         For an integration that logs what a framework's own TensorBoard logger is about to write as well.
         """
-        calls = self._thread.calls
-        before, calls.inside = calls.inside, True
+        with self._lock:
+            self._muting += 1
+        _muted.set(_muted.get() + 1)  # counted: blocks of generators need not end in the order in which they began
         try:
             yield
         finally:
-            calls.inside = before
+            _muted.set(max(0, _muted.get() - 1))
+            with self._lock:
+                self._muting -= 1
 
     def _patch(self, module: ModuleType) -> None:
         with self._lock:
-            if self._installs == 0:
+            if not self._installation:
                 return
             flavour = self._flavours[module.__name__]
             owner = getattr(module, "SummaryWriter", None)
             for name, convert in flavour.converters.items():
                 wrapped = self._scalar if name == "add_scalar" else self._method
-                self._replace(owner, name, partial(wrapped, convert=convert, flavour=flavour))
-            self._replace(owner, "add_figure", self._figure)
-            self._replace(owner, "add_image", self._drawn)
+                self._replace(owner, name, partial(wrapped, name=name, convert=convert, flavour=flavour))
             self._replace(getattr(module, "FileWriter", None), "add_event", self._event)
             self._replace(getattr(module, "DummyFileWriter", None), "add_event", self._event)
             self._replace(getattr(module, "DummyFileWriter", None), "add_summary", self._summary)
@@ -138,28 +158,40 @@ class Capture:
             setattr(owner, name, wrapper)
             self._patches.append(_Patch(owner, name, original, wrapper))
 
-    # The wrappers. What a thread does inside of one, others of them let pass.
+    # The wrappers. One of an earlier installation, on which somebody has put another, lets everything pass.
 
-    def _method(self, original: Method, convert: Converter, flavour: Flavour) -> Method:
-        thread = self._thread
+    def _method(self, original: Method, name: str, convert: Converter, flavour: Flavour) -> Method:
+        thread, installation = self._thread, self._installation
+        delegate = _DELEGATES.get(name)
 
         def method(writer: Any, /, *args: Any, **kwargs: Any) -> Any:
-            calls = thread.calls
-            if calls.inside or not self._installs:
+            if self._installation != installation or (self._muting and _muted.get()):
                 return original(writer, *args, **kwargs)
-            calls.inside = True
+            calls = thread.calls
+            if calls.delegate == name:
+                if calls.drawn is not None:
+                    calls.drawn.append((args, kwargs))
+                return original(writer, *args, **kwargs)
+            around = calls.inside, calls.delegate, calls.drawn
+            drawn: _Drawn | None = [] if name == "add_figure" else None
+            calls.inside, calls.delegate, calls.drawn = True, delegate, drawn
             try:
                 result = original(writer, *args, **kwargs)
             finally:
-                calls.inside = False
-            self._say(original, convert, writer, getattr(writer, flavour.log_dir, None), args, kwargs)
+                calls.inside, calls.delegate, calls.drawn = around
+            if drawn:
+                for pixels, more in drawn:
+                    self._say(name, add_drawn_figure, writer, flavour.log_dir, pixels, more)
+            else:
+                self._say(name, convert, writer, flavour.log_dir, args, kwargs)
             return result
 
         return method
 
-    def _scalar(self, original: Method, convert: Converter, flavour: Flavour) -> Method:
+    def _scalar(self, original: Method, name: str, convert: Converter, flavour: Flavour) -> Method:
         """As any other method, but this runs once per point: the usual call is unpacked by hand, and not converted."""
-        thread, log_dir, has_metadata = self._thread, flavour.log_dir, flavour.has_metadata
+        thread, installation = self._thread, self._installation
+        log_dir, has_metadata = flavour.log_dir, flavour.has_metadata
         runs = tracelet.run  # asked at each call: the active run changes
 
         def add_scalar(
@@ -167,18 +199,16 @@ class Capture:
         ) -> Any:
             calls = thread.calls
             usual = step is not _NONE and not more and not named
-            if usual:
-                if calls.inside or not self._installs:
-                    return original(writer, tag, value, step)
-            else:
+            if not usual:
                 more = (*(one for one in (tag, value, step) if one is not _NONE), *more)
-                if calls.inside or not self._installs:
-                    return original(writer, *more, **named)
-            calls.inside = True
+            quiet = self._installation != installation or (self._muting and _muted.get()) or calls.delegate == name
+            before, calls.inside = calls.inside, True
             try:
                 result = original(writer, tag, value, step) if usual else original(writer, *more, **named)
             finally:
-                calls.inside = False
+                calls.inside = before
+            if quiet:
+                return result
             try:
                 run = runs.active_run()
                 if run is None:
@@ -200,99 +230,66 @@ class Capture:
             except RunClosed:
                 pass  # finished between the lookup and the call: as good as no run
             except Exception as error:  # noqa: BLE001  (the isolation boundary: capture never raises into training)
-                self._miss(original.__name__, error)
+                self._miss(name, error)
             return result
 
         return add_scalar
 
-    def _figure(self, method: Method) -> Method:
-        """What the original draws, it gives to `add_image`; from there it is taken, so that nothing is drawn twice."""
-        thread = self._thread
-
-        def add_figure(writer: Any, /, *args: Any, **kwargs: Any) -> Any:
-            calls = thread.calls
-            if calls.inside or not self._installs:
-                return method(writer, *args, **kwargs)
-            calls.drawn = []
-            try:
-                return method(writer, *args, **kwargs)
-            finally:
-                calls.drawn = None
-
-        return add_figure
-
-    def _drawn(self, method: Method) -> Method:
-        thread = self._thread
-
-        def add_image(writer: Any, /, *args: Any, **kwargs: Any) -> Any:
-            calls = thread.calls
-            if calls.inside and calls.drawn is not None:
-                calls.drawn.append((args, kwargs))
-            return method(writer, *args, **kwargs)
-
-        return add_image
-
     def _event(self, original: Method) -> Method:
         """The second layer: for events that no method made, of writers that are driven through `file_writer`."""
-        thread = self._thread
+        thread, installation = self._thread, self._installation
 
         def add_event(writer: Any, event: Any, *args: Any, **kwargs: Any) -> Any:
             calls = thread.calls
-            if calls.inside or not self._installs:
-                return original(writer, event, *args, **kwargs)
-            calls.inside = True
-            try:
-                result = original(writer, event, *args, **kwargs)
-            finally:
-                calls.inside = False
-            self._say(original, self._decode, writer, writer.get_logdir(), (event, *args), kwargs)
+            result = original(writer, event, *args, **kwargs)
+            if not (calls.inside or self._installation != installation or (self._muting and _muted.get())):
+                self._say("file_writer", self._decode, writer, None, (event, *args), kwargs)
             return result
 
         return add_event
 
     def _summary(self, original: Method) -> Method:
         """tensorboardX's, for a writer that writes no files, which makes no events of summaries."""
+        thread, installation = self._thread, self._installation
 
         def add_summary(writer: Any, summary: Any, *args: Any, **kwargs: Any) -> Any:
             result = original(writer, summary, *args, **kwargs)
-            if self._installs and not self._thread.calls.inside:
-                event = sys.modules[type(writer).__module__].event_pb2.Event(summary=summary)
-                self._say(original, self._decode, writer, writer.get_logdir(), (event, *args), kwargs)
+            if not (thread.calls.inside or self._installation != installation or (self._muting and _muted.get())):
+                self._say("file_writer", self._decode_summary, writer, None, (summary, *args), kwargs)
             return result
 
         return add_summary
 
     def _say(
         self,
-        original: Method,
+        method: str,
         convert: Converter,
         writer: Any,
-        log_dir: Any,
+        log_dir: str | None,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
         try:
             run = tracelet.run.active_run()
             if run is not None:
-                context = context_of(run, log_dir)
-                drawn = self._thread.calls.drawn
-                if drawn and original.__name__ == "add_figure":
-                    for pixels, more in drawn:
-                        add_drawn_figure(run, writer, context, *pixels, **more)
-                else:
-                    convert(run, writer, context, *args, **kwargs)
+                place = writer.get_logdir() if log_dir is None else getattr(writer, log_dir, None)
+                convert(run, writer, context_of(run, place), *args, **kwargs)
         except RunClosed:
             pass  # finished between the lookup and the call: as good as no run
         except Exception as error:  # noqa: BLE001  (the isolation boundary: capture never raises into training)
-            self._miss(original.__name__, error)
+            self._miss(method, error)
 
-    def _decode(
-        self, run: Any, writer: Any, context: Any, event: Any, step: Any = None, walltime: Any = None, **more: Any
+    def _decode_summary(
+        self, run: Any, writer: Any, context: Any, summary: Any, global_step: Any = None, walltime: Any = None
     ) -> None:
+        messages = import_module(type(summary).__module__.replace("summary_pb2", "event_pb2"))
+        self._decode(run, writer, context, messages.Event(summary=summary), global_step, walltime)
+
+    def _decode(self, run: Any, writer: Any, context: Any, event: Any, step: Any = None, walltime: Any = None) -> None:
         from tracelet.tensorboard._summaries import log_event  # seldom needed
 
         # What the original was given is in the event by now, if it writes files; but a step of 0 is none there.
-        given = more.get("global_step", step)
+        given = (getattr(writer, "_default_metadata", None) or {}).get("global_step") if step is None else step
         at = event.step or (None if given is None else int(given))
         for tag, problem in log_event(run, context, event, at, event.wall_time or walltime, writer=writer):
             self._miss("file_writer", ValueError(f"{tag}: {problem}"))

@@ -80,7 +80,7 @@ def add_hparams(
     call would bring a context of its own.
     """
     run.log_hparams(
-        {name: value.item() if hasattr(value, "item") else value for name, value in hparam_dict.items()},
+        {name: values.parameter(value) for name, value in hparam_dict.items()},
         {name: values.number(value) for name, value in metric_dict.items()},
         domains=hparam_domain_discrete,
         name=run_name or "",
@@ -204,12 +204,12 @@ def add_image_with_boxes(
     **__: Any,
 ) -> None:
     """An image, in its own size whatever `rescale` is, with boxes. Labels that aren't as many are left out."""
-    words = [labels] if isinstance(labels, str) else list(labels or ())
+    words = [labels] if isinstance(labels, str) else [] if labels is None else [str(label) for label in labels]
     run.log_image(
         tag,
         values.pixels(img_tensor),
         layout=dataformats,
-        boxes=box_tensor,
+        boxes=values.array(box_tensor)[:, :4],
         labels=words if len(words) == len(box_tensor) else (),
         **_where(writer, context, global_step, walltime),
     )
@@ -283,7 +283,7 @@ def add_audio(
 ) -> None:
     """Sound."""
     where = _where(writer, context, global_step, walltime)
-    run.log_audio(tag, values.samples(snd_tensor), sample_rate=sample_rate, **where)
+    run.log_audio(tag, values.samples(snd_tensor), sample_rate=int(sample_rate), **where)
 
 
 def add_text(
@@ -336,12 +336,14 @@ def add_embedding(
     **__: Any,
 ) -> None:
     """Vectors, what they are called, and their pictures."""
+    columns = list(metadata_header) if metadata_header and metadata is not None else None
+    labels = None if metadata is None else list(metadata)
     run.log_embedding(
         tag,
         mat,
-        labels=metadata,
-        columns=(metadata_header or None) if metadata is not None else None,
-        images=None if label_img is None else values.pixels(label_img),
+        labels=labels if columns is None or labels is None else [list(row) for row in labels],
+        columns=columns,
+        images=None if label_img is None else values.channels_last(values.pixels(label_img)),
         **_where(writer, context, global_step, None),
     )
 
@@ -411,7 +413,7 @@ def add_custom_scalars(
     run.set_layout(
         {
             category: {
-                title: ("Margin" if chart[0] == "Margin" else "Multiline", list(chart[1]))
+                title: ("Margin" if chart[0] == "Margin" else "Multiline", _tags(chart[1]))
                 for title, chart in charts.items()
             }
             for category, charts in layout.items()
@@ -431,7 +433,7 @@ def add_custom_scalars_multilinechart(
     **__: Any,
 ) -> None:
     """One chart of many lines."""
-    run.set_layout({category: {title: ("Multiline", list(tags))}})
+    run.set_layout({category: {title: ("Multiline", _tags(tags))}})
 
 
 def add_custom_scalars_marginchart(
@@ -446,7 +448,7 @@ def add_custom_scalars_marginchart(
     **__: Any,
 ) -> None:
     """One chart of a value between its bounds."""
-    run.set_layout({category: {title: ("Margin", list(tags))}})
+    run.set_layout({category: {title: ("Margin", _tags(tags))}})
 
 
 def add_mesh(
@@ -466,19 +468,23 @@ def add_mesh(
 ) -> None:
     """A mesh; of several in a batch each, named `tag/0`, `tag/1` and so on."""
     where = _where(writer, context, global_step, walltime)
-    points, shades, triangles = values.array(vertices), values.shades(colors), faces
-    if len(points) == 1:
-        run.log_mesh(tag, points, colors=shades, faces=triangles, config=config_dict, **where)
-        return
+    points = values.array(vertices)
     for number, one in enumerate(points):
         run.log_mesh(
-            f"{tag}/{number}",
+            tag if len(points) == 1 else f"{tag}/{number}",
             one,
-            colors=None if shades is None else shades[number],
-            faces=None if triangles is None else triangles[number],
+            colors=values.of_batch(values.shades(colors), number),
+            faces=values.of_batch(None if faces is None else values.array(faces), number),
             config=config_dict,
             **where,
         )
+
+
+def _tags(given: Any) -> list[str]:
+    """Names of metrics. TypeError: they can be read but once, and the original has done so."""
+    if not hasattr(given, "__len__"):
+        raise TypeError(f"tags must be a sequence, found {type(given)}")
+    return list(given)
 
 
 def metadata_of(writer: Any) -> Mapping[str, Any] | None:

@@ -37,6 +37,13 @@ class EventFiles:
         with uncaptured():
             call(**{name: value for name, value in named.items() if name in known})
 
+    def add_event(self, event: Any, step: Any, walltime: float | None) -> None:
+        """Write an event, of whichever library's."""
+        messages = sys.modules[type(self._writer).__module__].event_pb2
+        with uncaptured():
+            own = messages.Event.FromString(event.SerializeToString())
+            self._writer._get_file_writer().add_event(own, step, walltime)
+
     def flush(self) -> None:
         """Write what is waiting."""
         self._writer.flush()

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tracelet.run
 from tracelet.tensorboard import _values as values
 from tracelet.tensorboard._logdirs import context_of
+
+if TYPE_CHECKING:
+    from tracelet.tensorboard._event_files import EventFiles
 
 
 class FileWriter:
     """Takes TensorBoard's events and summaries, which are protobuf messages of its or of tensorboardX's, to the run.
 
     Args:
-        log_dir: what tells its events from those of other writers. No file is written.
+        log_dir: what tells its events from those of other writers.
+        files: where they are written as well; None writes no files.
     """
 
-    def __init__(self, log_dir: str) -> None:
+    def __init__(self, log_dir: str, files: EventFiles | None = None) -> None:
         self._log_dir = log_dir
+        self._files = files
         self._default_metadata: dict[str, Any] = {}
 
     def get_logdir(self) -> str:
@@ -33,6 +38,10 @@ class FileWriter:
         """
         from tracelet.tensorboard._summaries import log_event  # seldom needed
 
+        step = self._default_metadata.get("global_step") if step is None else step
+        walltime = self._default_metadata.get("walltime") if walltime is None else walltime
+        if self._files is not None:
+            self._files.add_event(event, step, walltime)
         run = tracelet.run.active_run()
         if run is None:
             return

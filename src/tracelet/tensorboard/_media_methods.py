@@ -54,11 +54,11 @@ class MediaMethods:
             NotImplementedError: no array, tensor or number.
             ValueError, TypeError: no values, or bins that aren't any.
         """
-        rules.histogram(values, bins)
+        found = rules.histogram(values, bins)
         self._say(
             convert.add_histogram,
             tag=tag,
-            values=values,
+            values=found,
             global_step=global_step,
             bins=bins,
             walltime=walltime,
@@ -115,19 +115,19 @@ class MediaMethods:
         """Show an image.
 
         Args:
-            img_tensor: 8-bit integers are taken as 0 to 255, all else as 0 to 1.
-            dataformats: the order of the axes: H and W, perhaps C (1, 3 or 4 channels), perhaps N (several images).
+            img_tensor: unsigned 8-bit integers are taken as 0 to 255, all else as 0 to 1.
+            dataformats: the order of the axes: H and W, perhaps C (1 to 4 channels), perhaps N (several images).
 
         Raises:
             NotImplementedError: no array or tensor.
             AssertionError: the shape doesn't fit.
             TypeError: another number of channels.
         """
-        rules.image(img_tensor, dataformats)
+        pixels = rules.image(img_tensor, dataformats)
         self._say(
             convert.add_image,
             tag=tag,
-            img_tensor=img_tensor,
+            img_tensor=pixels,
             global_step=global_step,
             walltime=walltime,
             dataformats=dataformats,
@@ -142,11 +142,11 @@ class MediaMethods:
         dataformats: str = "NCHW",
     ) -> None:
         """Show several images of one size; see `add_image`."""
-        rules.image(img_tensor, dataformats)
+        pixels = rules.image(img_tensor, dataformats)
         self._say(
             convert.add_images,
             tag=tag,
-            img_tensor=img_tensor,
+            img_tensor=pixels,
             global_step=global_step,
             walltime=walltime,
             dataformats=dataformats,
@@ -173,13 +173,13 @@ class MediaMethods:
         Raises:
             As `add_image`; and IndexError: no boxes.
         """
-        rules.image(img_tensor, dataformats)
-        rules.boxes(box_tensor)
+        pixels = rules.image(img_tensor, dataformats)
+        found = rules.boxes(box_tensor)
         self._say(
             convert.add_image_with_boxes,
             tag=tag,
-            img_tensor=img_tensor,
-            box_tensor=box_tensor,
+            img_tensor=pixels,
+            box_tensor=found,
             global_step=global_step,
             walltime=walltime,
             rescale=rescale,
@@ -222,7 +222,7 @@ class MediaMethods:
         """Show a video; several in one array are shown one after the other.
 
         Args:
-            vid_tensor: 8-bit integers are taken as 0 to 255, all else as 0 to 1.
+            vid_tensor: unsigned 8-bit integers are taken as 0 to 255, all else as 0 to 1.
             fps: frames per second.
             dataformats: the order of the five axes.
 
@@ -230,11 +230,11 @@ class MediaMethods:
             NotImplementedError: no array or tensor.
             ValueError: not five axes.
         """
-        rules.video(vid_tensor)
+        frames = rules.video(vid_tensor)
         self._say(
             convert.add_video,
             tag=tag,
-            vid_tensor=vid_tensor,
+            vid_tensor=frames,
             global_step=global_step,
             fps=fps,
             walltime=walltime,
@@ -259,11 +259,11 @@ class MediaMethods:
             NotImplementedError: no array or tensor.
             AssertionError, ValueError: more than one channel; no samples.
         """
-        rules.audio(snd_tensor)
+        sound = rules.audio(snd_tensor)
         self._say(
             convert.add_audio,
             tag=tag,
-            snd_tensor=snd_tensor,
+            snd_tensor=sound,
             global_step=global_step,
             sample_rate=sample_rate,
             walltime=walltime,
@@ -321,10 +321,10 @@ class MediaMethods:
             NotImplementedError: no array or tensor.
             AssertionError: not (n, d), or not n labels or images.
         """
-        rules.embedding(mat, metadata, label_img, metadata_header)
+        vectors = rules.embedding(mat, metadata, label_img, metadata_header)
         self._say(
             convert.add_embedding,
-            mat=mat,
+            mat=vectors,
             metadata=metadata,
             label_img=label_img,
             global_step=global_step,
@@ -354,12 +354,12 @@ class MediaMethods:
             NotImplementedError: no array or tensor.
             ValueError: not as many predictions as labels.
         """
-        rules.pr_curve(labels, predictions)
+        true, guessed = rules.pr_curve(labels, predictions)
         self._say(
             convert.add_pr_curve,
             tag=tag,
-            labels=labels,
-            predictions=predictions,
+            labels=true,
+            predictions=guessed,
             global_step=global_step,
             num_thresholds=num_thresholds,
             weights=weights,
@@ -422,7 +422,7 @@ class MediaMethods:
 
         Args:
             vertices: (B, N, 3).
-            colors: (B, N, 3), integers from 0 to 255 or floats from 0 to 1.
+            colors: (B, N, 3), integers from 0 to 255, or floats from 0 to 1 (or to 255, if one is beyond 1).
             faces: (B, M, 3), the numbers of vertices.
             config_dict: how to show them, in the words of three.js.
 

@@ -1,7 +1,7 @@
 """What torch's SummaryWriter rejects, rejected with the same types of exceptions.
 
 Each function takes arguments of the method of its name and raises; the types are those that torch 2.13 raises, as its
-writer or NumPy beneath it does.
+writer or NumPy beneath it does. Arrays are returned as NumPy's, so that a device is asked for them once.
 """
 
 from __future__ import annotations
@@ -61,15 +61,16 @@ def tensor(value: Any) -> None:
         raise AttributeError(f"expected a tensor, found {type(value)}")
 
 
-def histogram(values: Any, bins: Any) -> None:
+def histogram(values: Any, bins: Any) -> Array:
     """ValueError: no values, text, or no such rule. TypeError: bins that aren't any."""
     import numpy as np
 
-    found = numbers(values).astype(float)
-    if not found.size:
+    found = numbers(values)
+    if not _countable(found).size:
         raise ValueError("the histogram has no values")
     if bins != "tensorflow" if isinstance(bins, str) else True:
-        np.histogram_bin_edges(found[:0] if isinstance(bins, str) else found, bins=bins)
+        np.histogram_bin_edges(np.zeros(0) if isinstance(bins, str) else _countable(found), bins=bins)
+    return found
 
 
 def histogram_raw(limits: Sequence[Any], counts: Sequence[Any]) -> None:
@@ -78,7 +79,7 @@ def histogram_raw(limits: Sequence[Any], counts: Sequence[Any]) -> None:
         raise ValueError(f"there must be as many bucket_limits as bucket_counts, found {len(limits)} and {len(counts)}")
 
 
-def image(value: Any, layout: str) -> None:
+def image(value: Any, layout: str) -> Array:
     """NotImplementedError: no array. AssertionError: its shape doesn't fit. TypeError: pixels of no colour."""
     found = numbers(value)
     axes = layout.upper()
@@ -88,16 +89,17 @@ def image(value: Any, layout: str) -> None:
         raise AssertionError(f"dataformats {layout!r} doesn't fit the shape {found.shape}")
     if not {"H", "W"} <= set(axes) <= set("NCHW") or ("N" in axes and "C" not in axes):
         raise ValueError(f"dataformats must have H and W, and may have C and N, found {layout!r}")
-    if "C" in axes and found.shape[axes.index("C")] not in (1, 3, 4):
-        raise TypeError(f"an image has 1, 3 or 4 channels, found the shape {found.shape}")
-    found.astype("float32")
+    if "C" in axes and found.shape[axes.index("C")] not in (1, 2, 3, 4):
+        raise TypeError(f"an image has 1 to 4 channels, found the shape {found.shape}")
+    return _countable(found)
 
 
-def boxes(value: Any) -> None:
+def boxes(value: Any) -> Array:
     """NotImplementedError: no array. IndexError: not four numbers each."""
     found = numbers(value)
-    if found.ndim != 2 or (found.size and found.shape[1] < 4):
+    if found.size and (found.ndim != 2 or found.shape[1] < 4):
         raise IndexError(f"boxes must be (n, 4), found the shape {found.shape}")
+    return found.reshape(-1, 4) if not found.size else found
 
 
 def figure(value: Any) -> None:
@@ -107,20 +109,22 @@ def figure(value: Any) -> None:
             raise AttributeError(f"expected a figure of matplotlib, found {type(one)}")
 
 
-def video(value: Any) -> None:
+def video(value: Any) -> Array:
     """NotImplementedError: no array. ValueError: not five axes."""
     found = numbers(value)
     if found.ndim != 5:
         raise ValueError(f"a video must be (N, T, C, H, W), found the shape {found.shape}")
+    return found
 
 
-def audio(value: Any) -> None:
+def audio(value: Any) -> Array:
     """NotImplementedError: no array. AssertionError: more than one channel. ValueError: no samples."""
-    found = numbers(value).squeeze()
+    found = numbers(value)
     if not found.size:
         raise ValueError("the sound has no samples")
-    if found.ndim != 1:
+    if found.squeeze().ndim != 1:
         raise AssertionError(f"the sound must be (1, samples), found the shape {found.shape}")
+    return found
 
 
 def text(value: Any) -> None:
@@ -129,7 +133,7 @@ def text(value: Any) -> None:
         raise AttributeError(f"expected a str, found {type(value)}")
 
 
-def embedding(vectors: Any, labels: Any, images: Any, columns: Any) -> None:
+def embedding(vectors: Any, labels: Any, images: Any, columns: Any) -> Array:
     """NotImplementedError: no array. AssertionError: not (n, d), or not n labels and n images."""
     found = numbers(vectors)
     if labels is not None and len(labels) != found.shape[0]:
@@ -140,13 +144,15 @@ def embedding(vectors: Any, labels: Any, images: Any, columns: Any) -> None:
         raise AssertionError(f"there must be an image for each of {found.shape[0]} vectors, found {images.shape[0]}")
     if found.ndim != 2:
         raise AssertionError(f"the vectors must be (n, d), found the shape {found.shape}")
+    return found
 
 
-def pr_curve(labels: Any, predictions: Any) -> None:
+def pr_curve(labels: Any, predictions: Any) -> tuple[Array, Array]:
     """NotImplementedError: no array. ValueError: not as many predictions as labels."""
     true, guessed = numbers(labels), numbers(predictions)
     if true.shape != guessed.shape:
         raise ValueError(f"there must be a prediction for each label, found {true.shape} and {guessed.shape}")
+    return true, guessed
 
 
 def pr_curve_raw(*arrays: Any) -> None:
@@ -184,3 +190,8 @@ def graph_file(path: Any) -> None:
     """FileNotFoundError: there is no such file."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}")
+
+
+def _countable(found: Array) -> Array:
+    """An array of numbers, as it is. ValueError: of something else."""
+    return found if found.dtype.kind in "biuf" else found.astype(float)

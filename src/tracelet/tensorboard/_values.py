@@ -58,34 +58,57 @@ def array(value: Any) -> Array:
 
 
 def pixels(value: Any) -> Array:
-    """Pixels, in whose arrays TensorBoard takes 8-bit integers as 0 to 255, and all else as 0 to 1."""
+    """Pixels, in whose arrays TensorBoard takes unsigned 8-bit integers as 0 to 255, and all else as 0 to 1."""
     found = array(value)
-    if found.dtype.kind in "iu" and found.dtype.itemsize + (found.dtype.kind == "i") > 1:
-        return (found.clip(0, 1) * 255).astype("uint8")
+    if found.dtype.kind in "iu" and (found.dtype.kind, found.dtype.itemsize) != ("u", 1):
+        return (found > 0).astype("uint8") * 255
     return found
 
 
+def channels_last(images: Array) -> Array:
+    """Images (n, C, H, W) as (n, H, W, C)."""
+    return images.transpose(0, 2, 3, 1) if images.ndim == 4 else images
+
+
 def samples(value: Any) -> Array:
-    """Sound, from -1 to 1 or as 16-bit integers."""
+    """Sound, from -1 to 1 or as 16-bit integers; one channel as (samples,)."""
     found = array(value)
+    if found.ndim == 2 and found.shape[0] == 1:
+        found = found[0]
     if found.dtype.kind == "f" or (found.dtype.kind, found.dtype.itemsize) == ("i", 2):
         return found
     return found.astype("float32")
 
 
 def shades(colors: Any) -> Array | None:
-    """Colours from 0 to 255; TensorBoard takes floats as 0 to 1."""
+    """Colours from 0 to 255. Floats are taken as 0 to 1, as torch says, unless there is one beyond."""
     if colors is None:
         return None
     found = array(colors)
-    return (found.clip(0, 1) * 255).round().astype("uint8") if found.dtype.kind == "f" else found
+    if found.dtype.kind != "f":
+        return found
+    scale = 255 if not found.size or found.max() <= 1 else 1
+    return (found * scale).clip(0, 255).round().astype("uint8")
+
+
+def of_batch(arrays: Array | None, number: int) -> Array | None:
+    """What belongs to one of a batch; what there is once belongs to each."""
+    return None if arrays is None else arrays[0 if len(arrays) == 1 else number]
+
+
+def parameter(value: Any) -> Any:
+    """A hyperparameter; of an array or tensor its numbers."""
+    if not hasattr(value, "item"):
+        return value
+    return value.item() if prod(getattr(value, "shape", ())) == 1 else value.tolist()
 
 
 def alike(weights: Any, labels: Any) -> Any:
     """One weight for each label; a single one is that of all."""
-    if weights is None or prod(getattr(weights, "shape", (2,))) != 1 or prod(getattr(labels, "shape", (1,))) == 1:
-        return weights
-    return array(weights).ravel().repeat(prod(labels.shape))
+    if weights is None:
+        return None
+    found = array(weights)
+    return found.ravel().repeat(array(labels).size) if found.size == 1 else found
 
 
 def buckets(minimum: float, maximum: float, limits: Any, counts: Any) -> tuple[list[float], list[float]]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from tracelet.tensorboard._converters import Converter
+    from tracelet.tensorboard._event_files import EventFiles
 
 _logger = logging.getLogger("tracelet")
 
@@ -70,8 +71,7 @@ class SummaryWriter(MediaMethods):
         self.file_writer: FileWriter | None = None
         self.all_writers: dict[str, FileWriter] | None = None
         self._warned = False
-        self._files = None
-        self._get_file_writer()
+        self._files: EventFiles | None = None
         self._direct = not write_tensorboard  # whether a scalar is nothing but a metric
         if write_tensorboard:
             from tracelet.tensorboard._event_files import EventFiles
@@ -83,6 +83,7 @@ class SummaryWriter(MediaMethods):
                 flush_secs=flush_secs,
                 filename_suffix=filename_suffix,
             )
+        self._get_file_writer()
 
     @property
     def logdir(self) -> str | os.PathLike[str]:
@@ -283,13 +284,15 @@ class SummaryWriter(MediaMethods):
     def _get_file_writer(self) -> FileWriter:
         """What takes TensorBoard's own events, as in torch and tensorboardX."""
         if self.file_writer is None:
-            self.file_writer = FileWriter(os.fspath(self.log_dir))
+            self.file_writer = FileWriter(os.fspath(self.log_dir), self._files)
             self.all_writers = {self.file_writer.get_logdir(): self.file_writer}
         return self.file_writer
 
     def _say(self, converter: Converter, **arguments: Any) -> None:
         if self._files is not None:
-            self._files.tell(converter.__name__, arguments)
+            metadata = {} if self.file_writer is None else self.file_writer._default_metadata
+            given = {name: value for name, value in metadata.items() if arguments.get(name, value) is None}
+            self._files.tell(converter.__name__, arguments | given)
         run = tracelet.run.active_run()
         if run is not None:
             converter(run, self, context_of(run, self.log_dir), **arguments)
