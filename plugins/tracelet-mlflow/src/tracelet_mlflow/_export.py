@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from tracelet.backend import Batch
 from tracelet.errors import Denied, Rejected
-from tracelet.events import Lane
+from tracelet.events import HParamsLogged, Lane
 from tracelet_mlflow._errors import Unreadable
 from tracelet_mlflow._records import R, Records, Table, requests
 from tracelet_mlflow._transport import Run, Transport
@@ -77,7 +77,10 @@ class BatchExport:
 
     async def _isolate(self, table: Table, records: Records[R], error: Rejected) -> None:
         if len(records) == 1:
-            self._refuse(records.owners, error)
+            trials = [index for index in records.owners if isinstance(self._batch.events[index], HParamsLogged)]
+            for index in trials:  # whose text has all of them
+                self._batch.degrade(index, "a parameter of a trial was refused, as if it has another value already")
+            self._refuse([index for index in records.owners if index not in trials], error)
             return
         middle = len(records) // 2
         for half in (records.part(0, middle), records.part(middle, len(records))):
