@@ -244,3 +244,18 @@ async def test_a_backend_object_serves_one_run(tmp_path: Path) -> None:
     async with tracelet.open_run(RecordingBackend(), directory=tmp_path) as run:
         with pytest.raises(TypeError, match="serves one run"):
             run.child("child")
+
+
+def test_somebody_elses_sys_exit_between_two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `sys.exit` of others that leads back to ours, and stays from one run to the next, still exits."""
+    first = tracelet.start_logging(directory=tmp_path, exp_name="first")
+    ours = sys.exit
+
+    def theirs(code: object = None) -> None:
+        ours(code)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sys, "exit", theirs)
+    first.finish()
+    with tracelet.start_logging(directory=tmp_path, exp_name="second"), pytest.raises(SystemExit) as raised:
+        sys.exit(3)
+    assert raised.value.code == 3

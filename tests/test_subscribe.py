@@ -366,7 +366,7 @@ async def test_it_ends_with_this_process() -> None:
     over = threading.Event()
 
     def go_on(run: AsyncRun) -> None:
-        while not over.is_set():
+        while not over.wait(0.001):
             run.log_metric("m", 0.5, 1)
 
     with anyio.fail_after(PATIENCE):

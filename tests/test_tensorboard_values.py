@@ -20,7 +20,10 @@ from tracelet.codec import decode
 from tracelet.events import Event, FileLogged, HistogramLogged, ImageLogged, Lane, MetricsLogged
 from tracelet.journal import LogReader, RunDirectory
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),  # tensorboardX sums up what it is given
+]
 
 FOREIGN = ["torch.utils.tensorboard", "tensorboardX"]
 MODULES = [*FOREIGN, "tracelet.tensorboard"]

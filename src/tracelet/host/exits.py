@@ -49,13 +49,16 @@ class ExitWatch:
 class _Exits:
     """Stands in for `sys.exit` while anybody watches, and remembers what it was last called with.
 
-    It is put back when nobody does, unless somebody else replaced it since; then it only passes on.
+    It is put back when nobody does, unless somebody else replaced it since; then it only passes on. Somebody else's
+    replacement may lead back to this one, which must not call it again then.
     """
 
     def __init__(self) -> None:
         self.code: object = None
         self._watches: set[ExitWatch] = set()
-        self._original: Callable[..., Any] = sys.exit
+        self._first: Callable[..., Any] = sys.exit
+        self._original = self._first
+        self._exiting = False
 
     def watch(self, watch: ExitWatch) -> None:
         if not self._watches:
@@ -71,7 +74,12 @@ class _Exits:
 
     def exit(self, code: str | int | None = None, /) -> NoReturn:
         self.code = code
-        self._original(code)
+        original = self._first if self._exiting else self._original
+        self._exiting = True
+        try:
+            original(code)
+        finally:
+            self._exiting = False
         raise AssertionError("sys.exit returned")
 
 
