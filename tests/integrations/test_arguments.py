@@ -205,7 +205,17 @@ def test_what_can_not_be_recorded_is_not_raised(
         ("secret", None, None),
         ("use_auth_token", False, False),
         ("password", "", ""),
+        ("private-key", "x", "<redacted>"),
+        ("pwd", "x", "<redacted>"),
+        ("auth", "x", "<redacted>"),
+        ("author", "x", "x"),
         ("store", "postgres://me:geheim@host/db", "postgres://host/db"),
+        ("store", "postgres://me:ge@heim@host/db", "postgres://host/db"),
+        ("stores", ["a", "postgres://me:geheim@host/db"], ["a", "postgres://host/db"]),
+        ("url", "https://host/x?access_token=abc&page=2", "https://host/x?access_token=<redacted>&page=2"),
+        ("opt", argparse.Namespace(lr=1, password="geheim"), "Namespace(lr=1, password=<redacted>)"),
+        ("parts", [{"width": 1, "secret_key": "geheim"}], ["{'width': 1, 'secret_key': <redacted>}"]),
+        ("prompt", "say: token by token, please", "say: token by token, please"),
     ],
 )
 def test_secrets_are_redacted(

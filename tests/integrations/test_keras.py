@@ -167,3 +167,23 @@ def test_beside_a_summary_writer(journal: Journal, tmp_path: Path) -> None:
     writing.close()
     assert journal.steps("mine") == journal.steps("loss") == [0, 1, 2]
     assert journal.repeated() == []
+
+
+def test_an_evaluation_after_a_training_that_was_cut_off(journal: Journal) -> None:
+    """What a `fit` that raised leaves behind keeps no later `evaluate` from being logged."""
+    ours, made = TraceletCallback(), model()
+    with tracelet.start_logging():
+        with pytest.raises(RuntimeError, match="explodes"):
+            fit(made, ours, Fail())
+        made.evaluate(np.zeros((8, 4)), np.zeros((8, 1)), verbose=0, callbacks=[ours])
+    assert journal.steps("test_loss") == [2]
+    assert journal.steps("val_loss") == [0, 1]
+
+
+def test_files_that_vanish_end_no_training(journal: Journal, tmp_path: Path) -> None:
+    """A link to nothing where checkpoints are looked for is no file that was written."""
+    (tmp_path / "model.keras").symlink_to(tmp_path / "none such")
+    checkpoint = keras.callbacks.ModelCheckpoint(str(tmp_path / "{epoch}.keras"))
+    with tracelet.start_logging():
+        fit(model(), checkpoint, TraceletCallback(log_model=checkpoint))
+    assert len(journal.models()) == EPOCHS

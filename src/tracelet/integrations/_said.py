@@ -12,14 +12,21 @@ import msgspec
 
 from tracelet import _values
 from tracelet.codec import decode
-from tracelet.events import Kind, Lane, Number
+from tracelet.events import Kind, Lane
 from tracelet.journal import LogReader, Position, RunDirectory
 from tracelet.run import AsyncRun, Run
 
 REDACTED = "<redacted>"
 
-_SECRET = re.compile(r"secret|passw(?:or)?d|passphrase|api[_-]?key|credential", re.I)
-_TOKEN = re.compile(r"token(?!i[sz]|s_)", re.I)  # a tokenizer is none, and neither are tokens_seen
+_WORDS = r"secret|passw(?:or)?d|passphrase|(?:api|access|private)[_-]?key|credential|\bpwd\b|\bauth\b"
+_TOKENS = r"token(?!i[sz]|s_)"  # a tokenizer is none, and neither are tokens_seen
+_SECRET = re.compile(_WORDS, re.I)
+_TOKEN = re.compile(_TOKENS, re.I)
+# Within a text, as in the repr of an object or in a URL's query: password='…', "token": …, ?access_token=…
+_SAID = re.compile(
+    rf"""(['"]?[\w-]*(?:{_WORDS}|{_TOKENS})[\w-]*['"]?\s*[=:]\s*)('[^']*'|"[^"]*"|[^\s,;&)}}\]'"]+)""", re.I
+)
+_LOGIN = re.compile(r"(\w://)[^/\s]*@")
 _STATED = frozenset((Kind.PARAMS_LOGGED.value, Kind.HPARAMS_LOGGED.value))
 _MANY = 1 << 16
 
@@ -61,10 +68,13 @@ def log_values(run: Run | AsyncRun, values: Mapping[str, Any], step: int | None)
 
     What is neither is left out, with one warning for each name: a metric that can't be logged must not end a training.
     """
-    numbers: dict[str, Number] = {}
+    numbers: dict[str, Any] = {}
     for name, value in _flat(values):
         if isinstance(value, str):
             run.log_text(name, value, step)
+            continue
+        if run.defers and hasattr(value, "detach") and hasattr(value, "numel") and value.numel() == 1:
+            numbers[name] = value  # for the run, which need not wait for it
             continue
         try:
             numbers[name] = _values.number(value, "it")
@@ -90,7 +100,8 @@ def declare(run: Run | AsyncRun, values: Mapping[Any, Any]) -> None:
 
 
 def redacted(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters without secrets: those whose names speak of one, and `user:password@` in URLs.
+    """Parameters without secrets: those whose names speak of one, `user:password@` in URLs, and what a text (of an
+    object, say) gives such a name, also within lists.
 
     A number that is called a token is a count or an id, and stays.
     """
@@ -102,7 +113,11 @@ def _shown(name: str, value: Any) -> Any:
         return value
     if _SECRET.search(name) or (_TOKEN.search(name) and not isinstance(value, int | float)):
         return REDACTED
-    return _values.location(value) if isinstance(value, str) and "://" in value else value
+    if isinstance(value, list | tuple):
+        return [_shown(name, item) for item in value]
+    if isinstance(value, str):
+        return _SAID.sub(rf"\1{REDACTED}", _LOGIN.sub(r"\1", value))
+    return value
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

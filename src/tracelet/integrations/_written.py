@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 _FIELD = re.compile(r"\{.*?\}")
@@ -28,7 +29,10 @@ class Written:
 
     def take(self) -> Iterator[Path]:
         """Those that are new, or other than they were when they were taken last, the oldest first."""
-        found = {name: Path(name).stat().st_mtime_ns for pattern in self._globs for name in glob.glob(pattern)}
+        found: dict[str, int] = {}
+        for name in (name for pattern in self._globs for name in glob.glob(pattern)):
+            with suppress(OSError):  # removed meanwhile, or a link to nothing
+                found[name] = Path(name).stat().st_mtime_ns
         for name, mtime_ns in sorted(found.items(), key=lambda pair: pair[1]):
             if self._seen.get(name) != mtime_ns:
                 self._seen[name] = mtime_ns

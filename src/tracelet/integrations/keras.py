@@ -54,6 +54,11 @@ class TraceletCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if log_batches:  # only then: Keras waits for each batch where a callback wants to know of it
             self.on_train_batch_end = self._log_batch
 
+    def set_params(self, params: Any) -> None:
+        """Keras begins something, after whatever became of what it did before."""
+        super().set_params(params)
+        self._training = False
+
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Begin, and state the hyperparameters."""
         self._training, self._batch, self._epoch = True, 0, 0
