@@ -26,8 +26,10 @@ _POLL = 1.0  # seconds between two looks at files that may have grown
 
 EXIT_CODES = """\b
 Exit codes:
-  0    everything that is there was imported, before or now, and is delivered
-  1    something could not be read or delivered, and the output says what
+  0    all files were read to their ends, before or now, and what they say is delivered;
+       damaged bytes and values that make no sense are left out, counted and shown
+  1    a file could not be read, or no longer has what was imported of it, or something
+       could not be delivered; the output says what
   2    there are no event files, or an option is wrong
   130  interrupted; nothing is lost, and the same command goes on"""
 
@@ -74,7 +76,8 @@ def import_(
 
     Everything in them goes through the journal to the backends: scalars, images, histograms, text, sound, trials and so
     on. LOGDIR is one run if it has event files of its own, or if the directories in it are called train, val and the
-    like; else each directory in it is a run. Credentials come from the environment, as when training.
+    like; else each directory in it is a run. What was imported before stays as it is. Credentials come from the
+    environment, as when training.
 
     The same command imports what is new since the last time, and nothing twice, also after it was killed. Event files
     of a training that goes on may be imported at any time.
@@ -85,14 +88,14 @@ def import_(
     layout: Layout | None = "one" if one_run else "each" if each else None
     destination = _destination(backend, project, directory, follow)
 
-    from tracelet.importing import check_needs, find
+    from tracelet.importing import check_needs, find, known_layout
 
     try:
         check_needs()
     except ImportError as error:
         show_error(str(error))
         raise typer.Exit(1) from error
-    finding = find(logdir, layout)
+    finding = find(logdir, layout or known_layout(logdir, destination.runs))
     show_problems(finding)
     if not finding.groups:
         raise typer.BadParameter(f"there are no event files (*tfevents*) with anything in them below {logdir}")
@@ -108,7 +111,7 @@ def import_(
             while follow:
                 view.wait()
                 time.sleep(_POLL)
-                imports.all(find(logdir, layout))
+                imports.all(find(logdir, finding.layout))
         except KeyboardInterrupt:
             imports.end(Outcome.COMPLETED if follow else Outcome.KILLED)
             if not follow:

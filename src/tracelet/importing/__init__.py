@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tracelet.importing._find import Finding, Group, Layout, Problem, find
+from tracelet.importing._identity import known_layout
 from tracelet.importing._importer import Destination, Importer
 from tracelet.importing._needs import check_needs
 from tracelet.importing._progress import Busy
@@ -21,4 +22,5 @@ __all__ = [
     "Report",
     "check_needs",
     "find",
+    "known_layout",
 ]

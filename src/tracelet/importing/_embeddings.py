@@ -15,7 +15,7 @@ from tracelet.tensorboard._sayings import Context
 PROJECTOR = "projector_config.pbtxt"
 
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|[{}]|[^\s{}":]+')
-_ESCAPE = re.compile(r"\\([0-7]{3}|.)")
+_ESCAPE = re.compile(r"(?:\\[0-7]{3})+|\\.")  # the bytes of a character, or one that is escaped
 _STEP = re.compile(r":(\d+)$")
 
 
@@ -127,5 +127,7 @@ def _blocks(text: str) -> list[Mapping[str, list[str]]]:
 
 
 def _unescaped(match: re.Match[str]) -> str:
-    code = match[1]
-    return chr(int(code, 8)) if len(code) == 3 else {"n": "\n", "t": "\t", "r": "\r"}.get(code, code)
+    if len(match[0]) > 2:
+        return bytes(int(code, 8) & 0xFF for code in match[0].split("\\")[1:]).decode("utf-8", "backslashreplace")
+    code = match[0][1]
+    return {"n": "\n", "t": "\t", "r": "\r"}.get(code, code)

@@ -48,11 +48,13 @@ class Finding(Struct):
 
     Attributes:
         empty: files that have nothing in them, yet.
+        layout: what makes a run: all of it, or each directory.
     """
 
     groups: list[Group]
     problems: list[Problem]
     empty: list[Path]
+    layout: Layout
 
 
 def find(logdir: Path, layout: Layout | None = None) -> Finding:
@@ -65,19 +67,19 @@ def find(logdir: Path, layout: Layout | None = None) -> Finding:
         layout: "one": all of it is one run. "each": each directory in it is a run, and its own files are another.
     """
     root = Path(os.path.realpath(logdir))
-    finding = Finding([], [], [])
+    finding = Finding([], [], [], layout or "one")
     files = sorted(_event_files(root, finding), key=lambda file: (file.name, file))
     if layout is None:
         tops = {_top(file, root) for file in files}
-        layout = "one" if "" in tops or all(top.lower() in _PARTS for top in tops) else "each"
+        finding.layout = "one" if "" in tops or all(top.lower() in _PARTS for top in tops) else "each"
     roots: dict[Path, list[Path]] = {}
     for file in files:
-        roots.setdefault(root if layout == "one" else root / _top(file, root), []).append(file)
+        roots.setdefault(root if finding.layout == "one" else root / _top(file, root), []).append(file)
     for place, members in sorted(roots.items()):
         names = [os.path.relpath(file, place) for file in members]
         size = sum(map(_size, members))
         if size:  # empty files are not left out: the first one is part of the run's identity
-            finding.groups.append(Group(place, place.name or "tensorboard", names, size))
+            finding.groups.append(Group(place.resolve(), place.name or "tensorboard", names, size))
     return finding
 
 
@@ -87,23 +89,30 @@ def _top(file: Path, root: Path) -> str:
 
 
 def _event_files(root: Path, finding: Finding) -> Iterable[Path]:
-    """The event files that can be read; links are followed, but to no directory twice."""
+    """The event files that can be read; links are followed, but to no directory twice.
+
+    What links lead to comes last, so that a directory has its own name, and a link to it beside it, as of the latest
+    version, is left.
+    """
 
     def note(error: OSError) -> None:
         finding.problems.append(Problem(Path(error.filename or root), error.strerror or str(error)))
 
     seen: set[tuple[int, int]] = set()
-    for folder, folders, files in os.walk(root, followlinks=True, onerror=note):
-        place = Path(folder)
-        found = place.stat()
-        if (found.st_dev, found.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((found.st_dev, found.st_ino))
-        folders.sort()
-        for name in sorted(files):
-            if "tfevents" in name and _usable(place / name, finding):
-                yield place / name
+    tops = [root]
+    for top in tops:  # grows
+        for folder, folders, files in os.walk(top, onerror=note):
+            place = Path(folder)
+            found = place.stat()
+            if (found.st_dev, found.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((found.st_dev, found.st_ino))
+            folders.sort()
+            tops += [place / name for name in folders if (place / name).is_symlink()]
+            for name in sorted(files):
+                if "tfevents" in name and _usable(place / name, finding):
+                    yield place / name
 
 
 def _usable(file: Path, finding: Finding) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 from msgspec import Struct
@@ -81,7 +83,8 @@ class Importer:
         self._run: ImportedRun | None = None
         self._host: ProcessHost | None = None
         self._saved = 0.0
-        self._base: dict[Lane, int] = {}  # how many events were made before this import
+        self._count: Callable[[], object] = bool  # takes down how many events were made of the portion that is read
+        self._there = dict.fromkeys(Lane, 0)  # how many events the journal had before this import
         self.directory = RunDirectory(destination.runs / run_id(group, destination.runs, self._parse))
         self._file = ProgressFile(self.directory)
         try:
@@ -106,18 +109,21 @@ class Importer:
         interrupted = bool(progress.portions)
         self.report.left = 0
         if not interrupted:
-            progress.portions = self._survey.news()
-            if not progress.portions:
+            portions = self._survey.news()
+            if not portions:
                 return False
-            self._survey.assign_roles(progress.portions)
+            self._survey.assign_roles(portions)
+            self._file.forget_marks()
+            progress.portions = portions
             self._file.write(progress)
         self.report.left = 0
         if self._run is None:
-            self._begin()
-        for portion in progress.portions:
-            self._read(portion)
+            self._begin(skipping=interrupted or bool(progress.owed))
+        has = self._recorded_before()
+        for number, portion in enumerate(progress.portions):
+            self._read(number, portion, has[portion.file])
         self._checkpoint()
-        progress.portions = []
+        progress.portions, progress.counts = [], {}
         if interrupted:
             self.step()  # that was what an earlier import had begun; now what was written since
         elif self._destination.follow:
@@ -147,16 +153,15 @@ class Importer:
 
     # How it is done.
 
-    def _begin(self) -> None:
+    def _begin(self, *, skipping: bool) -> None:
         """Open the run's journal for what is new."""
         progress, destination = self._progress, self._destination
         if not progress.first:
             progress.first = first_time(self._survey.group, self._parse) or time.time()
         resumed = bool(progress.writers)
-        there = recorded(self.directory, progress.writers)
-        skip = {lane: there[lane] - progress.made.get(lane, 0) for lane in Lane}
+        self._there = recorded(self.directory, progress.writers)
         self._record()
-        recorder = ImportRecorder(self.directory, skip)
+        recorder = ImportRecorder(self.directory, skipping)
         progress.writers.append(recorder.writer)
         self._file.write(progress)  # before the first event, so that the writer's are known to be ours
         self._run = ImportedRun(
@@ -167,7 +172,6 @@ class Importer:
             directory=self.directory.path,
             backends=tuple(target.name for target in destination.targets),
         )
-        self._base = dict(progress.made)
         self._run.begin_at(progress.latest or progress.first, resumed=resumed)
         if destination.follow and destination.online and destination.targets:
             self._host = ProcessHost(self.directory, destination.targets)
@@ -190,39 +194,82 @@ class Importer:
         record.backends |= backends
         self.directory.write_record(record)
 
-    def _read(self, portion: Portion) -> None:
-        """Import a portion, or what is left of it."""
+    def _journaled(self) -> dict[Lane, int]:
+        """How many events the journal has by now."""
+        assert self._run is not None
+        return {lane: self._there[lane] + self._run.recorder.recorded(lane) for lane in Lane}
+
+    def _recorded_before(self) -> dict[str, Counter[Lane]]:
+        """By portion, how many of its events the journal has: those between its marks and the next ones."""
+        portions, last = self._progress.portions, self._journaled()
+        has = {portion.file: Counter(self._progress.owed.get(portion.file)) for portion in portions}
+        marks = self._file.marks()
+        for (number, begin), (_, end) in pairwise([*marks, (-1, last)]):
+            for lane in Lane:  # after a loss of power the journal may have less than at the mark
+                has[portions[number].file][lane] += max(min(end[lane], last[lane]) - begin[lane], 0)
+        return has
+
+    def _read(self, number: int, portion: Portion, has: Counter[Lane]) -> None:
+        """Import a portion, or what is left of it.
+
+        Args:
+            has: how many of its events the journal has.
+        """
         run, progress = self._run, self._progress
         assert run is not None
-        offset = max(portion.start, progress.offsets.get(portion.file, 0))
+        file = portion.file
+        offset = max(portion.start, progress.offsets.get(file, 0))
         if offset >= portion.stop:
             return
-        if EMBEDDING in portion.file:
-            self._read_embedding(portion.file)
-            return
-        directory = os.path.dirname(portion.file)
-        decoder = self._decoder(run, directory)
+        self._file.mark(number, self._journaled())
+        counted = Counter(progress.counts.get(file))
+        made = run.recorder.made()
+        run.recorder.leave_out({lane: has[lane] - counted[lane] for lane in Lane})
+        self._count = lambda: progress.counts.__setitem__(
+            file, {lane: counted[lane] + now - made[lane] for lane, now in run.recorder.made().items()}
+        )
+        whole = self._read_embedding(file) if EMBEDDING in file else self._read_records(portion, offset)
+        self._count()
+        unmatched = run.recorder.unmatched()
+        progress.owed.pop(file, None)
+        if unmatched and not whole:
+            progress.owed[file] = unmatched  # it may come back
+        elif unmatched:
+            number = sum(unmatched.values())
+            self.report.unreadable[_shown(file)] = f"it no longer has {number:,} of the events that were imported"
+
+    def _read_records(self, portion: Portion, offset: int) -> bool:
+        """Import the records from an offset on; whether the file could be read."""
+        run, progress, file = self._run, self._progress, portion.file
+        assert run is not None
+        decoder = self._decoder(run, os.path.dirname(file))
         try:
-            records = Records(self._survey.group.root / portion.file, offset, portion.stop)
+            records = Records(self._survey.group.root / file, offset, portion.stop)
         except OSError as error:
-            if any(map(run.recorder.skips, Lane)):
-                raise  # which of the journal's events were this file's can't be told without it
-            self.report.unreadable[portion.file] = error.strerror or str(error)
-            return
+            self.report.unreadable[file] = error.strerror or str(error)
+            return False
         with records:
-            before = progress.skipped.get(portion.file, 0)
-            while found := records.read():
+            before = progress.skipped.get(file, 0)
+            while True:
+                try:
+                    found = records.read()
+                except OSError as error:
+                    self.report.unreadable[file] = error.strerror or str(error)
+                    return False
+                if not found:
+                    break
                 decoder.log(found)
                 self._advanced(records.offset - offset, len(found))
-                offset = progress.offsets[portion.file] = records.offset
+                offset = progress.offsets[file] = records.offset
                 progress.latest = max(progress.latest, decoder.latest)
                 if records.skipped:
-                    progress.skipped[portion.file] = before + records.skipped
+                    progress.skipped[file] = before + records.skipped
                 if time.monotonic() - self._saved >= CHECKPOINT:
                     self._checkpoint()
             self.report.skipped += records.skipped
             self.report.left += records.left
         self._advanced(portion.stop - offset, 0)
+        return True
 
     def _decoder(self, run: ImportedRun, directory: str) -> Decoder:
         progress = self._progress
@@ -239,30 +286,38 @@ class Importer:
         summaries = Summaries(aliases, trial, remembered)
         return Decoder(run, self._parse, summaries, own, aliases, self.report.misunderstand)
 
-    def _read_embedding(self, file: str) -> None:
+    def _read_embedding(self, file: str) -> bool:
+        """Import an embedding; whether it is there."""
         config, _, key = file.partition(EMBEDDING)
         embedding = self._survey.embeddings(config).get(key)
         directory = os.path.dirname(config)
-        if embedding is not None:
-            try:
-                log_embedding(self._run, embedding, context_of(directory))
-            except OSError as error:
-                if error.filename is not None and self.directory.path in Path(error.filename).parents:
-                    raise  # the journal's
-                self.report.misunderstand(embedding.name, str(error))
-            except (ValueError, TypeError, ImportError) as error:
-                self.report.misunderstand(embedding.name, str(error))
+        if embedding is None:
+            self.report.unreadable[_shown(file)] = "its vectors are gone"
+            return False
+        try:
+            log_embedding(self._run, embedding, context_of(directory))
+        except OSError as error:
+            if error.filename is not None and self.directory.path in Path(error.filename).parents:
+                raise  # the journal's
+            self.report.misunderstand(embedding.name, str(error))
+        except (ValueError, TypeError, ImportError) as error:
+            self.report.misunderstand(embedding.name, str(error))
         self._progress.offsets[file] = 1
         self._advanced(1, 1)
+        return True
 
     def _checkpoint(self) -> None:
         """Record how far it has come, once the journal has it for good."""
         run, progress = self._run, self._progress
         assert run is not None
         run.recorder.tend(sync=True)
-        made = run.recorder.made()
-        progress.made = {lane: self._base.get(lane, 0) + made[lane] for lane in Lane}
+        self._count()
         self._file.write(progress)
         self._saved = time.monotonic()
         if self._host is not None:
             self._host.watch()
+
+
+def _shown(file: str) -> str:
+    """A file, or an embedding of one, as people are told of it."""
+    return file.replace(EMBEDDING, ": ")

@@ -17,6 +17,7 @@ from tracelet.journal.blobs import sync_file
 from tracelet.tensorboard._summaries import Remembered
 
 RECORD = "import.json"
+MARKS = "import.marks"
 
 EMBEDDING = "\0"
 """Between the file that describes embeddings and the name of one, in the key of that."""
@@ -33,9 +34,10 @@ class Portion(msgspec.Struct, array_like=True):
 class Progress(msgspec.Struct):
     """What was imported.
 
-    What a run says is made of the files alone, in one order. So the number of events that were made up to an offset
-    tells which of the journal's events these were, and an import that was killed goes on from here: it makes the events
-    behind the record again, and leaves out as many as the journal has.
+    What a run says is made of the files alone. So an import that was killed goes on from here: it makes the events of
+    each portion behind its offset again, and leaves out as many of them as the journal has. How many these are is told
+    by the marks (see `ProgressFile.mark`), for each portion by itself: files that changed meanwhile, went or came back
+    change nothing for the others.
 
     Attributes:
         source: the log directory.
@@ -43,7 +45,9 @@ class Progress(msgspec.Struct):
         skipped: by file, how many damaged bytes were passed over.
         roles: what a log directory is, once that is known.
         remembered: by log directory, what later events take for granted.
-        made: by lane, how many events were made up to the offsets.
+        counts: by file and lane, how many events were made of its portion up to the offset.
+        owed: by file and lane, how many events behind the offset the journal has, of files that could not be read when
+            an import went on.
         writers: the journal's writers that imported.
         portions: what is being read; none between two imports. What grows meanwhile is for the next one.
         first, latest: when the first event was written, and the latest, in seconds since the epoch.
@@ -54,7 +58,8 @@ class Progress(msgspec.Struct):
     skipped: dict[str, int] = {}
     roles: dict[str, Role] = {}
     remembered: dict[str, Remembered] = {}
-    made: dict[Lane, int] = {}
+    counts: dict[str, dict[Lane, int]] = {}
+    owed: dict[str, dict[Lane, int]] = {}
     writers: list[str] = []
     portions: list[Portion] = []
     first: float = 0.0
@@ -79,6 +84,7 @@ class ProgressFile:
     def __init__(self, run: RunDirectory) -> None:
         run.path.mkdir(parents=True, exist_ok=True)
         self._path = run.path / RECORD
+        self._marks = run.path / MARKS
         self._place = run.path / "import.lock"
         self._lock = os.open(self._place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
@@ -109,6 +115,26 @@ class ProgressFile:
         except FileNotFoundError:
             return Progress(str(source))
 
+    def mark(self, portion: int, events: dict[Lane, int]) -> None:
+        """Note that a portion begins where the journal has so many events. Raises OSError."""
+        line = " ".join(map(str, (portion, *(events[lane] for lane in Lane))))
+        with self._marks.open("ab", buffering=0) as file:
+            file.write(f"{line}\n".encode())
+            os.fdatasync(file.fileno())  # before the portion's first event
+
+    def marks(self) -> list[tuple[int, dict[Lane, int]]]:
+        """What was marked, in that order. Raises OSError."""
+        try:
+            lines = self._marks.read_bytes().split(b"\n")[:-1]  # what has no end was not written whole
+        except FileNotFoundError:
+            return []
+        rows = [[int(number) for number in line.split()] for line in lines]
+        return [(portion, dict(zip(Lane, events, strict=True))) for portion, *events in rows]
+
+    def forget_marks(self) -> None:
+        """Begin with other portions. Raises OSError."""
+        self._marks.unlink(missing_ok=True)
+
     def write(self, progress: Progress) -> None:
         """Replace the record, so that a crash or a loss of power leaves the old or the new one. Raises OSError."""
         fresh = self._path.with_suffix(".fresh")
@@ -123,7 +149,7 @@ def files_of(run: RunDirectory) -> set[str]:
         progress = msgspec.json.decode((run.path / RECORD).read_bytes(), type=Progress)
     except (OSError, msgspec.MsgspecError):
         return set()
-    return {*progress.offsets, *(portion.file for portion in progress.portions)}
+    return {*progress.offsets, *progress.owed, *(portion.file for portion in progress.portions)}
 
 
 def recorded(run: RunDirectory, writers: list[str]) -> dict[Lane, int]:

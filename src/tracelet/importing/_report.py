@@ -14,7 +14,7 @@ class Report(Struct):
         skipped: damaged bytes that were passed over.
         left: bytes at the ends of files that are no whole records, yet.
         misunderstood: by tag, how many values could not be imported, and why the first one could not.
-        unreadable: by file, why it could not be read.
+        unreadable: by file, why it could not be read, or what it does not have any more.
     """
 
     scalars: int = 0

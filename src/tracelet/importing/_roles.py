@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 _CLOCK = re.compile(r"\d{9,}\.\d+")  # a trial without a name is called by the time
+_EXPERIMENT = "_hparams_/experiment"  # what a file of `add_hparams` begins with; TensorFlow has one for all trials
 _UNUSUAL = re.compile(r"[^-/\w\.]")  # what tensorboardX replaces in tags
 
 
@@ -45,7 +46,7 @@ def role_of(directory: str, value: Any, known: Mapping[str, Role | None]) -> Rol
         if parent not in known or (role is not None and role.owner != parent):
             continue  # nobody's, or one that a writer made by itself
         inner = os.path.relpath(directory, parent or ".")
-        if value.metadata.plugin_data.plugin_name == "hparams":
+        if value.metadata.plugin_data.plugin_name == "hparams" and value.tag == _EXPERIMENT:
             return Role(parent, name="" if _CLOCK.fullmatch(inner) else inner, trial=True)
         name = _metric(inner, value)
         if name is not None:

@@ -22,28 +22,36 @@ _MANY = 100  # files and folders
 
 
 class ImportRecorder(Recorder):
-    """A recorder that takes the first events without recording them.
+    """A recorder that can take events without recording them, which the journal has already.
 
     Args:
-        skip: by lane, how many: they are in the journal.
+        skipping: whether it will ever be told to leave something out.
     """
 
-    def __init__(self, directory: RunDirectory, skip: Mapping[Lane, int]) -> None:
+    def __init__(self, directory: RunDirectory, skipping: bool) -> None:
         super().__init__(directory, bool)
-        self._skip = {lane: skip.get(lane, 0) for lane in Lane}
+        self._left = dict.fromkeys(Lane, 0)
         self._skipped = dict.fromkeys(Lane, 0)
         self.append_at_once = self.append
-        if self._skip[Lane.STREAM]:
+        if skipping:
             self.append = self._append_or_skip
+
+    def leave_out(self, events: Mapping[Lane, int]) -> None:
+        """Leave out so many of the next events of each lane, whatever else was to be left out: the journal has them."""
+        self._left = {lane: max(events.get(lane, 0), 0) for lane in Lane}
 
     def skips(self, lane: Lane) -> bool:
         """Whether the next event of a lane is left out."""
-        return self._skipped[lane] < self._skip[lane]
+        return self._left[lane] > 0
 
     def recorded(self, lane: Lane) -> int:
         """How many events of a lane were recorded; but for the start."""
         tally = self.tallies().get(log_key(self.writer, lane))
         return 0 if tally is None else tally.recorded - (lane is Lane.STREAM)
+
+    def unmatched(self) -> dict[Lane, int]:
+        """How many events were to be left out and have not been made yet, by lane."""
+        return {lane: left for lane, left in self._left.items() if left}
 
     def made(self) -> dict[Lane, int]:
         """How many events were made, by lane, recorded or not; but for the start."""
@@ -57,12 +65,14 @@ class ImportRecorder(Recorder):
 
     def _append_or_skip(self, word: int, payload: bytes) -> bool:
         if self.skips(Lane.STREAM):
+            self._left[Lane.STREAM] -= 1
             self._skipped[Lane.STREAM] += 1
             return True
         return self.append_at_once(word, payload)
 
     def append_bulk(self, word: int, payload: bytes) -> bool:
         if self.skips(Lane.BULK):
+            self._left[Lane.BULK] -= 1
             self._skipped[Lane.BULK] += 1
             return True
         return super().append_bulk(word, payload)

@@ -43,7 +43,10 @@ class Survey:
                 self._report.unreadable[file] = error.strerror or str(error)
                 continue
             start = offsets.get(file, 0)
-            if start < size:
+            if size < start:
+                reason = f"it has {size:,} bytes, and {start:,} were imported before"
+                self._report.unreadable.setdefault(file, reason)
+            elif start < size:
                 found.append(Portion(file, start, size))
         for directory in self.group.directories():
             config = os.path.join(directory, PROJECTOR)
