@@ -110,3 +110,15 @@ def test_importing_tracelet_is_light() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {"anyio", "asyncio", "httpx", "tenacity", "numpy", "rich", "typer", "torch", "mlflow", "tensorboardX"}
     assert not heavy & set(loaded)
+
+
+def test_tensorboard_is_there_when_it_is_asked_for() -> None:
+    """`tracelet.tensorboard` needs no import of its own, and `import tracelet` alone does not bring it in."""
+    code = (
+        "import sys, tracelet; before = 'tracelet.tensorboard' in sys.modules; "
+        "print(before, tracelet.tensorboard.SummaryWriter.__name__)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["False", "SummaryWriter"]
+    with pytest.raises(AttributeError, match="no attribute 'tensorbord'"):
+        tracelet.tensorbord  # type: ignore[attr-defined]  # noqa: B018
