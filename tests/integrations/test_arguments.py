@@ -178,6 +178,18 @@ def test_a_parser_that_fails_fails_as_ever(capture: ArgumentCapture, journal: Jo
     assert journal.params()["lr"] == 0.5
 
 
+def test_what_a_run_can_not_record_is_said(
+    capture: ArgumentCapture, journal: Journal, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run begins whatever becomes of the arguments that were parsed before, and their loss is a warning."""
+    parser().parse_args([])
+    monkeypatch.setattr("tracelet.integrations.arguments.declare", lambda run, values: 1 / 0)
+    assert tracelet.start_logging().active
+    assert [record.getMessage() for record in caplog.records] == [
+        "the arguments that argparse parsed are not recorded: ZeroDivisionError('division by zero')"
+    ]
+
+
 def test_what_can_not_be_recorded_is_not_raised(
     capture: ArgumentCapture, journal: Journal, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -164,9 +164,11 @@ class ArgumentCapture:
 
     def _state(self, run: Run | AsyncRun) -> None:
         """A run begins: what is known of command lines comes right after its own configuration."""
-        with suppress(Exception):  # it must not keep a run from beginning; `_hear` has said what can't be read
-            for values in self._parsed.values():
+        for name, values in self._parsed.items():
+            try:
                 declare(run, values)
+            except Exception as error:  # noqa: BLE001  (the isolation boundary: it must not keep a run from beginning)
+                _warn(name, error)
 
     def _hear(self, library: Library, instance: Any, arguments: tuple[Any, ...], result: Any) -> None:
         if library.name not in self._libraries or library.name in self._whole:
@@ -186,8 +188,12 @@ class ArgumentCapture:
             if run is not None:
                 declare(run, values)
         except Exception as error:  # noqa: BLE001  (the isolation boundary: nothing is raised into a parser)
-            with suppress(Exception):
-                _logger.warning("the arguments that %s parsed are not recorded: %r", library.name, error)
+            _warn(library.name, error)
+
+
+def _warn(library: str, error: Exception) -> None:
+    with suppress(Exception):  # a log handler of the user's may raise, and so may the error's own text
+        _logger.warning("the arguments that %s parsed are not recorded: %r", library, error)
 
 
 _capture = ArgumentCapture()
