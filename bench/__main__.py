@@ -2,6 +2,7 @@
 
 emit      what log_metric costs the caller
 capture   what capturing a SummaryWriter's add_scalar adds to it
+surroundings what capturing the console, the machine and the rest costs
 training  by how much a training is slowed down
 delivery  points per second into each backend
 isolation whether a healthy backend suffers from bad ones
@@ -9,8 +10,10 @@ lag       how old scalars are when they arrive, while files are uploaded
 replay    how fast a journal is replayed
 importing how fast event files are imported
 startup   what import tracelet and start_logging cost
+status    how long the command line takes to show runs
 memory    what a backlog costs the training process
 media     what images and histograms cost the caller
+inert     what a call costs where nothing is recorded
 rare      what a new segment and large artifacts cost the caller
 """
 
@@ -28,6 +31,7 @@ from bench._harness import ROOT
 NAMES = (
     "emit",
     "capture",
+    "surroundings",
     "training",
     "delivery",
     "isolation",
@@ -35,8 +39,10 @@ NAMES = (
     "replay",
     "importing",
     "startup",
+    "status",
     "memory",
     "media",
+    "inert",
     "rare",
 )
 

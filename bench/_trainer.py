@@ -20,11 +20,12 @@ class Job(msgspec.Struct):
     """What kind of training this is.
 
     Attributes:
-        logger: "nothing", "tracelet", "tensorboardX" or "mlflow".
+        logger: "nothing", "tracelet", "surrounded" (by all that tracelet captures), "tensorboardX" or "mlflow".
         products: how many matrix products a step takes.
         backends: for tracelet.
         directory: where the loggers may write.
         uri: for mlflow.
+        interval: of system metrics, in seconds.
     """
 
     logger: str
@@ -32,6 +33,7 @@ class Job(msgspec.Struct):
     backends: dict[str, dict[str, Any]] = {}
     directory: str = ""
     uri: str = ""
+    interval: float = 10.0
 
 
 class Lap(msgspec.Struct):
@@ -87,6 +89,18 @@ def tracelet(job: Job) -> Say:
     return say
 
 
+def surrounded(job: Job) -> Say:
+    import tracelet as package
+    from tracelet.capture import Surroundings
+
+    say = tracelet(job)
+    run = package.active_run()
+    assert run is not None
+    wanted = frozenset({"git", "environment", "command", "console", "system"})
+    Surroundings(run, wanted, job.interval, lambda message: None).start()
+    return say
+
+
 def tensorboard(job: Job) -> Say:
     import tensorboardX
 
@@ -115,6 +129,7 @@ def mlflow(job: Job) -> Say:
 LOGGERS: dict[str, Callable[[Job], Say]] = {
     "nothing": nothing,
     "tracelet": tracelet,
+    "surrounded": surrounded,
     "tensorboardX": tensorboard,
     "mlflow": mlflow,
 }

@@ -101,7 +101,7 @@ class Deliveries:
 
 def measure(quick: bool) -> Report:
     os.environ.update(ENVIRONMENT | local.ENVIRONMENT)
-    events, rounds = (2_000, 2) if quick else (30_000, 8)
+    events, rounds = (200, 2) if quick else (30_000, 8)
     rows = []
     with scratch() as directory:
         journal, points = record(directory, events), _points(events)

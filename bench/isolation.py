@@ -28,7 +28,7 @@ _PATIENCE = 120.0
 
 
 def measure(quick: bool) -> Report:
-    events, rounds = (20_000, 2) if quick else (1_000_000, 8)
+    events, rounds = (5_000, 2) if quick else (1_000_000, 8)
     with scratch() as directory, redirect_stderr(StringIO()):  # which would tell of the bad ones, again and again
         numbers = count()
         contestants = {

@@ -42,7 +42,7 @@ print(*(sys.modules.keys() - before))
 
 
 def measure(quick: bool) -> Report:
-    rounds = 2 if quick else 15
+    rounds = 1 if quick else 15
     with scratch() as directory:
         found = alternate(
             {

@@ -95,6 +95,7 @@ def test_a_child_waits_for_its_parent_in_the_backend(tmp_path: Path, monkeypatch
     from tracelet.host.sync import Backlog
 
     monkeypatch.setenv("TRACELET_MODE", "offline")
+    monkeypatch.setattr("tracelet._subscription._PARENT_PATIENCE", 0.2)
     backend = {"jsonl": {"path": str(tmp_path / "events.jsonl")}}
     parent = tracelet.start_logging(backend, "parent", directory=tmp_path)
     with parent.child("child") as child:

@@ -63,6 +63,58 @@ def test_a_limit_says_what_it_leaves_out(train: Train) -> None:
     assert "2 older runs not shown: --limit 3" in result.output
 
 
+def test_what_is_pending_of_older_runs_counts(train: Train) -> None:
+    """A run that is not shown, and has something pending, is counted, and ends the command with 1 like one that is."""
+    old = train("old")
+    train("new", mode="online")
+    result = status("--limit", 1)
+    assert result.exit_code == 1
+    assert "old " not in result.output
+    assert "1 older run not shown: --limit 2; 1 of them with something pending: --pending" in result.output
+    assert [row[2] for row in rows(status("--pending"))] == [old.id]
+    train("newer")
+    limited = status("--pending", "--limit", 1)
+    assert limited.exit_code == 1
+    assert "1 older run with something pending not shown: --limit 2" in limited.output
+
+
+def test_where_nothing_is_pending_that_is_said(train: Train) -> None:
+    """--pending of runs that are all delivered lists none, and ends with 0."""
+    run = train(mode="online")
+    result = status("--pending")
+    assert (result.exit_code, result.output) == (0, f"nothing is pending in {run.path.parent}\n")
+    cursor = Cursor.acquire(run.cursor("jsonl"))
+    assert cursor is not None
+    cursor.record.closed = None  # as while the training goes on
+    cursor.save()
+    cursor.release()
+    assert status("--pending").output == result.output
+
+
+def test_sync_tells_a_script_what_it_did(train: Train) -> None:
+    """`sync --json` writes a line of JSON for each run and backend, and what is for people goes to standard error."""
+    run = train()
+    train(mode="online")
+    result = CliRunner().invoke(app, ["sync", "--json"])
+    assert result.exit_code == 0
+    (line,) = result.stdout.splitlines()
+    found = msgspec.json.decode(line)
+    assert (found["id"], found["backend"], found["complete"], found["newly_delivered"]) == (run.id, "jsonl", True, 12)
+    assert (found["pending"], found["outcome"], found["problem"]) == (0, "completed", None)
+    assert "12 events to deliver" in result.stderr
+    again = CliRunner().invoke(app, ["sync", "--json"])
+    assert (again.exit_code, again.stdout) == (0, "")
+    assert "nothing to do" in CliRunner().invoke(app, ["sync"]).stdout
+
+
+def test_a_wrong_setting_is_a_usage_error(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting in the environment that makes no sense ends with 2 and a message, not with a traceback."""
+    monkeypatch.setenv("TRACELET_MODE", "wrong")
+    result = status()
+    assert result.exit_code == 2
+    assert "TRACELET_MODE" in result.output
+
+
 def test_a_run_is_found_by_id_by_its_beginning_and_by_path(train: Train) -> None:
     """A run's account is shown for its id, an unambiguous beginning of that, and its directory."""
     run = train(mode="online")

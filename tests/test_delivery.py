@@ -265,7 +265,9 @@ BAD = [
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_backend_changes_nothing_for_the_other(tmp_path: Path, train: Train, name: str) -> None:
+def test_a_bad_backend_changes_nothing_for_the_other(
+    tmp_path: Path, train: Train, name: str, eventually: Callable[..., None]
+) -> None:
     """Beside a backend that raises, exits, blocks or hangs, the other gets everything within the run."""
     body = (
         START
@@ -275,14 +277,16 @@ deadline = time.monotonic() + 30
 while run.status().backends['jsonl'].delivered < 2_001:
     assert time.monotonic() < deadline
     time.sleep(0.01)
-tracelet.stop_logging(timeout=2)
+tracelet.stop_logging(timeout=0.5)
 """
     )
     script = train(body, backends=f"faulty_backends:{name} jsonl")
     code, _, err = script.finish()
     assert code == 0, err
     assert script.steps() == list(range(2_000))
-    assert script.closed() == ["completed"]
+    eventually(lambda: script.closed() == ["completed"])
+    if name in ("Raising", "Unclosable"):
+        eventually(lambda: script.status().backends[f"faulty_backends:{name}"].outcome)
     status = script.status()
     check_account(status)
     bad = status.backends[f"faulty_backends:{name}"]
@@ -296,7 +300,9 @@ tracelet.stop_logging(timeout=2)
         assert f"faulty_backends:{name}: {bad.pending:,} event{'' if bad.pending == 1 else 's'} pending" in err
 
 
-def test_several_bad_backends_at_once_change_nothing_for_the_healthy_one(tmp_path: Path, train: Train) -> None:
+def test_several_bad_backends_at_once_change_nothing_for_the_healthy_one(
+    tmp_path: Path, train: Train, eventually: Callable[..., None]
+) -> None:
     """Beside one that is down, one that is slow, one that crashes and one that hangs, a backend gets everything."""
     names = ["Down", "Slow", "Exiting", "CallHanging"]
     body = (
@@ -308,14 +314,14 @@ while run.status().backends['jsonl'].delivered < 20_001:
     assert time.monotonic() < deadline
     time.sleep(0.01)
 assert not run.flush(timeout=0.1)
-tracelet.stop_logging(timeout=2)
+tracelet.stop_logging(timeout=0.5)
 """
     )
     script = train(body, backends=" ".join(["jsonl", *(f"faulty_backends:{name}" for name in names)]))
     code, _, err = script.finish()
     assert code == 0, err
     assert script.steps() == list(range(20_000))
-    assert script.closed() == ["completed"]
+    eventually(lambda: script.closed() == ["completed"])
     status = script.status()
     check_account(status)
     assert status.backends["jsonl"].retries == 0
@@ -556,11 +562,11 @@ def test_offline_only_journals(tmp_path: Path, train: Train, monkeypatch: pytest
 
 
 def test_disabled_does_nothing(tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With TRACELET_MODE=disabled nothing is written, and wrong types are still refused."""
+    """With TRACELET_MODE=disabled nothing is written, and no value is looked at: not even to refuse it."""
     monkeypatch.setenv("TRACELET_MODE", "disabled")
-    body = START + "run.log_metric('m', 1.0)\ntry: run.log_metric('m', 'x')\nexcept TypeError: print('refused')\n"
-    code, out, err = train(body).finish()
-    assert (code, out.strip(), err) == (0, "refused", "")
+    body = START + "run.log_metric('m', 'x')\nrun.log_params(3)\nprint(threading.active_count())\n"
+    code, out, err = train("import threading\n" + body).finish()
+    assert (code, out.strip(), err) == (0, "1", "")
     assert not (tmp_path / "store").exists()
 
 

@@ -28,7 +28,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk(small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On a disk that fills up, what fits is delivered, the rest is counted, and it is said once."""
     target = {"jsonl": {"path": str(tmp_path / "events.jsonl")}}
-    run = tracelet.start_logging(target, directory=small_disk)
+    run = tracelet.start_logging(target, directory=small_disk, min_free=0)
     for step in range(200_000):
         run.log_metric("some/longer/name/of/a/metric", 1.0, step)
     run.log_artifact(__file__)
@@ -48,8 +48,8 @@ def test_a_full_disk(small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_a_disk_that_is_full_from_the_start(small_disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where not even a journal fits, the run is inert, and the loss is counted and said."""
-    (small_disk / "ballast").write_bytes(bytes(3_900_000))
-    run = tracelet.start_logging(directory=small_disk)
+    (small_disk / "ballast").write_bytes(bytes(4_150_000))
+    run = tracelet.start_logging(directory=small_disk, min_free=0)
     for step in range(10):
         run.log_metric("m", 1.0, step)
     tracelet.stop_logging()

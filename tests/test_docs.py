@@ -1,135 +1,54 @@
-"""The documents: their code runs, their links lead somewhere, and what they name exists."""
+"""The documents: their links lead somewhere, and what they name exists. Their code: `test_docs_code.py`."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
 import inspect
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+import typer.main
 
 import tracelet
+from tracelet import _settings
 from tracelet._discovery import OFFICIAL, installed
+from tracelet.cli import _app
 from tracelet.cli.backends import as_markdown, supported
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "plugins").glob("*/README.md")),
+]
 
-_BLOCK = re.compile(r"(?:^<!-- (?P<mark>[^\n]*) -->\n+)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S)
 _LINK = re.compile(r"\]\((?!\w+:)(?P<path>[^)#]*)(?:#(?P<anchor>[^)]*))?\)")
 _HEADING = re.compile(r"^#+ (.*)$", re.M)
 _TEST = re.compile(r"`(?P<file>[\w/-]*tests/\w+\.py)(?:::(?P<name>\w+))?`")
-_FILE = re.compile(r"# (?P<name>\w+\.py)\n")
-
-
-class Block(NamedTuple):
-    """A fenced block; `mark` is what the HTML comment right above it says."""
-
-    mark: str
-    language: str
-    code: str
-
-
-def blocks(path: Path) -> list[Block]:
-    return [Block(m["mark"] or "", m["language"], m["code"]) for m in _BLOCK.finditer(path.read_text())]
-
-
-def missing(block: Block) -> list[str]:
-    """The modules that a block needs, as its mark `needs: torch lightning` says, and that are not installed."""
-    needs = block.mark.removeprefix("needs: ").split() if block.mark.startswith("needs: ") else []
-    return [module for module in needs if importlib.util.find_spec(module) is None]
-
-
-def runnable() -> list[Any]:
-    return [
-        pytest.param(
-            path,
-            block,
-            id=f"{path.name}-{number}",
-            marks=pytest.mark.skipif(bool(missing(block)), reason=f"needs {', '.join(missing(block))}"),
-        )
-        for path in DOCUMENTS
-        for number, block in enumerate(blocks(path))
-        if block.language == "python" and not block.mark.startswith("not run: ")
-    ]
-
-
-def place(path: Path, folder: Path) -> None:
-    """Write the blocks of a document that begin with the name of a file, `# name.py`, where the others find them."""
-    for block in blocks(path):
-        named = _FILE.match(block.code)
-        if block.language == "python" and named:
-            (folder / named["name"]).write_text(block.code)
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An MLflow database, shared because MLflow takes seconds to create its schema."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
-
-
-@pytest.fixture
-def environment(tmp_path: Path, database: str) -> dict[str, str]:
-    """An environment in which everything that is made lands in folders of the tests."""
-    settings = {"TRACELET_DIR": str(tmp_path / "store"), "MLFLOW_TRACKING_URI": database}
-    settings["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TRACELET_", "MLFLOW_"))}
-    return inherited | settings
-
-
-def run(folder: Path, environment: dict[str, str], *arguments: str) -> str:
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@pytest.mark.parametrize(("path", "block"), runnable())
-def test_a_block_of_python_runs(path: Path, block: Block, tmp_path: Path, environment: dict[str, str]) -> None:
-    """The code in the documents runs as it stands, and what it logs arrives, at the latest by `tracelet sync`."""
-    place(path, tmp_path)
-    (tmp_path / "example.py").write_text(block.code)
-    run(tmp_path, environment, "example.py")
-    if (tmp_path / "store").exists():
-        run(tmp_path, environment, "-m", "tracelet", "sync")
-
-
-def test_the_readmes_plugin_delivers(tmp_path: Path, environment: dict[str, str]) -> None:
-    """The plugin in the README, used as the README uses it, has what was logged, and nothing else."""
-    place(ROOT / "README.md", tmp_path)
-    (usage,) = (block for block in blocks(ROOT / "README.md") if "my_backend:Lines" in block.code)
-    (tmp_path / "example.py").write_text(usage.code)
-    run(tmp_path, environment, "example.py")
-    assert (tmp_path / "metrics.txt").read_text() == "loss 0.5 1\n"
 
 
 def test_the_readmes_plugin_is_as_short_as_it_says() -> None:
     """Imports aside, the plugin in the README has no more than twenty lines of code."""
-    (plugin,) = (block for block in blocks(ROOT / "README.md") if block.code.startswith("# my_backend.py"))
-    body = plugin.code[plugin.code.index("class Lines") :]
+    (plugin,) = re.findall(r"^```python\n# my_backend.py\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    body = plugin[plugin.index("class Lines") :]
     assert len([line for line in body.splitlines() if line.strip()]) <= 20
 
 
 def test_the_readme_needs_two_commands() -> None:
     """The README asks for two commands, one line each, that differ in what they do at the end."""
-    commands = [block for block in blocks(ROOT / "README.md") if block.language == "sh"]
-    assert [command.mark for command in commands] == ["command: demo", "command: test"]
-    assert [command.code.count("\n") for command in commands] == [1, 1]
-    assert [command.code.split(" && ")[-1] for command in commands] == [
-        ".venv/bin/tracelet demo\n",
-        ".venv/bin/python -m pytest\n",
-    ]
+    marked = r"^<!-- command: (\w+) -->\n```sh\n(.*?)^```"
+    commands = dict(re.findall(marked, (ROOT / "README.md").read_text(), re.M | re.S))
+    assert [command.count("\n") for command in commands.values()] == [1, 1]
+    ends = {name: command.split(" && ")[-1] for name, command in commands.items()}
+    assert ends == {"demo": ".venv/bin/tracelet demo\n", "test": ".venv/bin/python -m pytest\n"}
 
 
 def test_every_install_names_the_plugins_folders() -> None:
     """No command installs a distribution of this project by its name, which would be somebody else's."""
-    for path in [*DOCUMENTS, *ROOT.glob("plugins/*/README.md"), *ROOT.glob("docs/examples/*/README.md")]:
+    for path in DOCUMENTS:
         for line in re.findall(r"pip.* install (.*)", path.read_text()):
             for word in re.findall(r"[^\s'\"`]+", line.partition("&&")[0].partition("#")[0]):
                 assert not word.startswith("tracelet"), f"{path.name}: {line}"
@@ -143,7 +62,7 @@ def test_the_matrix_is_what_the_plugins_declare() -> None:
     assert table in text.partition("<!-- matrix -->")[2].partition("<!-- end of matrix -->")[0]
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path: Path) -> None:
     """Every relative link names a file of the checkout, and a heading that is in it."""
     for link in _LINK.finditer(path.read_text()):
@@ -155,11 +74,12 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert link["anchor"] in anchors, link.group()
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_tests_that_are_named_exist(path: Path) -> None:
     """A document that names a test as its proof names one that is there."""
     for test in _TEST.finditer(path.read_text()):
-        source = (ROOT / test["file"]).read_text()
+        beside = path.parent / test["file"]  # in a plugin's README
+        source = (beside if beside.exists() else ROOT / test["file"]).read_text()
         if test["name"]:
             functions = (ast.FunctionDef, ast.AsyncFunctionDef)
             names = {node.name for node in ast.walk(ast.parse(source)) if isinstance(node, functions)}
@@ -184,11 +104,56 @@ def test_the_layers_are_documented() -> None:
     assert documented == tested
 
 
+def test_every_command_is_documented() -> None:
+    """Each command has a section in the page on the command line, and no other has."""
+    commands: Any = typer.main.get_command(_app.app)
+    sections = re.findall(r"^## tracelet (.*)", (ROOT / "docs" / "command-line.md").read_text(), re.M)
+    assert sorted(sections) == sorted(name for name, command in commands.commands.items() if not command.hidden)
+
+
 def test_every_setting_is_documented() -> None:
     """Each TRACELET_* variable that the code reads, and each argument of start_logging, is in the settings' page."""
     page = (ROOT / "docs" / "settings.md").read_text()
     package = Path(tracelet.__file__).parent
     variables = {name for path in package.rglob("*.py") for name in re.findall(r"TRACELET_[A-Z_]+", path.read_text())}
-    parameters = inspect.signature(tracelet.start_logging).parameters
+    variables |= {setting.variable for setting in _settings.SETTINGS}
+    parameters = [setting.name for setting in _settings.SETTINGS]
+    for parameter in inspect.signature(tracelet.start_logging).parameters.values():
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            parameters.append(parameter.name)
     fields = tracelet.Delivery.__struct_fields__
     assert not [name for name in (*variables, *parameters, *fields) if f"`{name}`" not in page]
+
+
+def documented(node: ast.AST, section: str) -> set[str]:
+    """The names that a docstring has entries for in a section such as "Args"."""
+    assert isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    found = re.search(rf"^{section}:\n((?: {{4}}.*\n?|\n)+)", ast.get_docstring(node) or "", re.M)
+    entries = re.findall(r"^ {4}(\w+(?:, \w+)*)(?:, and the others)?: ", found[1], re.M) if found else []
+    return {name for entry in entries for name in entry.split(", ")}
+
+
+@pytest.mark.parametrize("package", ["tracelet", *(f"tracelet_{name}" for name in OFFICIAL)])
+def test_what_docstrings_describe_exists(package: str) -> None:
+    """A parameter or field that a docstring describes is in the signature or class."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    makers: list[ast.FunctionDef | ast.AsyncFunctionDef]
+    wrong = []
+    for path in Path(str(spec.origin)).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                makers = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
+                fields = {item.attr for item in ast.walk(node) if isinstance(item, ast.Attribute)}
+                fields |= {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}
+                wrong += [f"{path.name}: {node.name}.{name}" for name in documented(node, "Attributes") - fields]
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                makers = [node]
+            else:
+                continue
+            for function in makers:
+                given = function.args
+                names = {argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
+                names |= {argument.arg for argument in (given.vararg, given.kwarg) if argument}
+                wrong += [f"{path.name}: {node.name}({name})" for name in documented(node, "Args") - names]
+    assert not wrong

@@ -716,11 +716,11 @@ def test_a_full_disk_stops_the_import_and_the_next_one_goes_on(
     """Nothing is left out: the import ends with an error, and what the journal has is not imported twice."""
     write(logs, *scalars(40_000))
 
-    def refuse(writer: Any, *_: Any) -> None:
-        writer._problem = "No space left on device"
+    def refuse(supply: Any, *_: Any) -> None:
+        supply.problem = "No space left on device"
 
     with monkeypatch.context() as patch:
-        patch.setattr("tracelet.journal.writer.LogWriter._create", refuse)
+        patch.setattr("tracelet.journal.supply.Supply._create", refuse)
         patch.setattr("tracelet.importing._records._CHUNK", 10_000)  # so that much is read before
         with pytest.raises(OSError, match="No space left"):
             imported(logs, runs)
@@ -1013,12 +1013,12 @@ def test_following_imports_what_is_written_until_it_is_interrupted(
 @pytest.mark.timeout(240)
 @pytest.mark.filterwarnings("ignore")  # of MLflow, which is imported here
 def test_mlflow_has_each_point_once(logs: Path, tmp_path: Path) -> None:
-    """A real MLflow database has the points, after a second import and the file's growth too."""
+    """A real MLflow database has the points, also after a second import, of what the file has grown by."""
     client_class = pytest.importorskip("mlflow").MlflowClient
     pytest.importorskip("tracelet_mlflow")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     path = write(logs, *scalars(4))
-    for count in (4, 4, 5):
+    for count in (4, 5):
         if count == 5:
             with path.open("ab") as file:
                 file.write(scalar("m", 4.0, 4))

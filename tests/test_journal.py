@@ -396,7 +396,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_counted(small_disk: Path) -> None:
     """When no segment can be had, appends go on returning, each loss is counted, and vital events still get in."""
     writer = LogWriter(small_disk / "log", first_size=1 << 18)
-    accepted = sum(writer.append(WORD, b"x" * 1000) for _ in range(2000))
+    accepted = sum(writer.append(WORD, b"x" * 1000) is True for _ in range(2000))
     assert 500 < accepted < 1024
     assert writer.lost == 2000 - accepted
     assert writer.loss_reason == "No space left on device"

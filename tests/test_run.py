@@ -407,7 +407,7 @@ def test_mistakes_in_settings_are_answered(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(TypeError, match="backend must be a name"):
         tracelet.start_logging(3, directory=tmp_path)  # type: ignore[arg-type]
     with pytest.raises(InvalidSetting, match="host must be one of process, thread here, found 'loop'"):
-        tracelet.start_logging(host="loop", directory=tmp_path)  # type: ignore[arg-type]
+        tracelet.start_logging(host="loop", directory=tmp_path)
     with pytest.raises(InvalidSetting, match="resume must be one of allow, must, never"):
         tracelet.start_logging(run_id="x", resume="maybe", directory=tmp_path)  # type: ignore[arg-type]
     with pytest.raises(InvalidSetting, match="run_id must be usable as the name of a directory"):

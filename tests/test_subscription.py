@@ -339,7 +339,7 @@ async def test_a_bad_backend_changes_nothing_for_a_good_one(
     tmp_path: Path, where: str, how: Callable[[object], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beside a backend that raises or never returns, in any method, the other gets everything and is closed."""
-    monkeypatch.setattr("tracelet.run.CLOSE_TIMEOUT", 2.0)
+    monkeypatch.setenv("TRACELET_CLOSE_TIMEOUT", "2")
 
     class Bad(RecordingBackend):
         pass
@@ -501,7 +501,7 @@ async def test_a_cursor_that_cant_be_opened_ends_nothing_else(tmp_path: Path, mo
         return real(cls, path)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(Cursor, "acquire", classmethod(acquire))
-    monkeypatch.setattr("tracelet.run.CLOSE_TIMEOUT", 2.0)
+    monkeypatch.setenv("TRACELET_CLOSE_TIMEOUT", "2")
 
     class Bad(RecordingBackend):
         pass

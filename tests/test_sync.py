@@ -405,3 +405,38 @@ def test_what_is_not_there_is_a_usage_error(place: Place, arguments: list[str]) 
     assert code == 2
     assert "Error" in output
     assert not (place.path / "events.jsonl").exists()
+
+
+def test_a_backend_has_the_options_of_the_project(place: Place) -> None:
+    """A backend that is added, and the secrets that are not kept with a run, come from pyproject.toml."""
+    place.add_module(
+        "guarded",
+        """
+        from typing import Annotated
+        import msgspec
+        from tracelet import Secret
+        from tracelet_jsonl import JsonLines, JsonLinesOptions
+
+        class Guarded(JsonLines):
+            class Options(JsonLinesOptions, forbid_unknown_fields=True):
+                token: Annotated[str | None, Secret] = None
+                url: str = ""
+
+            def __init__(self, options, run):
+                assert (options.token, options.url) == ("of-the-project", "http://me:of-the-project@host/")
+                super().__init__(options, run)
+        """,
+    )
+    login = "http://me:of-the-project@host/"
+    table = f"token = 'of-the-project'\nurl = '{login}'\npath = 'elsewhere.jsonl'\n"
+    table = f"[tool.tracelet.backend.'guarded:Guarded']\n{table}"
+    (place.path / "pyproject.toml").write_text(table)
+    place.train({"guarded:Guarded": {"path": "events.jsonl", "url": login}})
+    code, out = place.sync()
+    assert code == 0, out
+    assert place.lines()  # what the run was begun with holds
+    place.train({})
+    code, out = place.sync("--backend", "guarded:Guarded")
+    assert code == 0, out
+    assert (place.path / "elsewhere.jsonl").exists()
+    assert not any(b"of-the-project" in file.read_bytes() for file in place.path.rglob("run.json"))

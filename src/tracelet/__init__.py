@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from tracelet._feed import Feed
+from tracelet._settings import RunSettings
 from tracelet.api import open_run, start_logging, stop_logging
 from tracelet.backend import Backend, Batch, Idempotency, Opened, Outcome, RunInfo, Secret, State
 from tracelet.delivery import Delivery
@@ -24,6 +25,7 @@ __all__ = [
     "Outcome",
     "Run",
     "RunInfo",
+    "RunSettings",
     "RunStatus",
     "Secret",
     "State",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 import msgspec
 
+from tracelet._redaction import without_logins
+from tracelet._secrets import SECRET_NAME, learn, learn_named, public
 from tracelet.backend import Backend, RunInfo
 from tracelet.delivery import Delivery
 from tracelet.errors import BrokenBackend, InvalidOptions, UnknownBackend
@@ -20,8 +21,6 @@ OFFICIAL = {name: f"tracelet-{name}" for name in ("mlflow", "wandb", "clearml", 
 """The distributions in this project's `plugins/`, by backend name."""
 
 _MEMBERS = ("delivery", "handles", "idempotency", "Options", "open", "export", "finish", "close")
-_SECRET_NAME = re.compile(r"token|secret|passw|credential|key", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -64,13 +63,13 @@ def find(name: str, given: Mapping[str, Any] | None = None, points: Mapping[str,
     """
     backend = _load(name, points)
     given = dict(given or {})
+    learn_named(given)
     overrides = given.pop("delivery", {})
-    return Target(
-        name=name,
-        backend=backend,
-        options=_convert(name, backend.Options, given),
-        delivery=override(name, backend.delivery, overrides),
-    )
+    options = _convert(name, backend.Options, given)
+    for field in _secret_fields(options):
+        learn(getattr(options, field))
+    learn_named(msgspec.to_builtins(options, enc_hook=str))
+    return Target(name=name, backend=backend, options=options, delivery=override(name, backend.delivery, overrides))
 
 
 def from_object(backend: Backend, name: str | None = None) -> Target:
@@ -89,31 +88,25 @@ def public_options(target: Target) -> dict[str, Any]:
     """What may be written to disk of a target's options: no secret fields, no `user:password@` in URLs."""
     if target.options is None:
         return {}
-    info = msgspec.inspect.type_info(type(target.options))
-    assert isinstance(info, msgspec.inspect.StructType)
-    secret = {field.encode_name for field in info.fields if _is_secret(field.type)}
+    secret = _secret_fields(target.options)
     plain = {key: value for key, value in msgspec.to_builtins(target.options).items() if key not in secret}
-    return cast(dict[str, Any], redact(plain)) | {"delivery": msgspec.to_builtins(target.delivery)}
+    return cast(dict[str, Any], without_logins(plain)) | {"delivery": msgspec.to_builtins(target.delivery)}
+
+
+def secret_options(target: Target) -> list[str]:
+    """The names of the secret options that have a value."""
+    if target.options is None:
+        return []
+    return [name for name in _secret_fields(target.options) if getattr(target.options, name) is not None]
 
 
 def presumably_public(options: Mapping[str, Any]) -> dict[str, Any]:
     """What may be written of options whose plugin can't be asked: nothing whose name sounds like a secret."""
-    plain = {key: value for key, value in options.items() if not _SECRET_NAME.search(key)}
+    plain = {key: value for key, value in options.items() if not SECRET_NAME.search(key)}
     try:
-        return cast(dict[str, Any], redact(msgspec.to_builtins(plain)))
+        return cast(dict[str, Any], without_logins(msgspec.to_builtins(plain)))
     except (TypeError, ValueError):
         return {}
-
-
-def redact(value: Any) -> Any:
-    """The value with every `user:password@` taken out of its URLs."""
-    if isinstance(value, str):
-        return _CREDENTIALS.sub("", value)
-    if isinstance(value, dict):
-        return {key: redact(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [redact(item) for item in value]
-    return value
 
 
 def _load(name: str, points: Mapping[str, EntryPoint] | None) -> Any:
@@ -130,7 +123,7 @@ def _load(name: str, points: Mapping[str, EntryPoint] | None) -> Any:
     try:
         backend = point.load()
     except (Exception, SystemExit) as error:
-        raise BrokenBackend(name, where, f"importing {point.value} raised {type(error).__name__}: {error}") from error
+        raise BrokenBackend(name, where, f"importing {point.value} raised {public(_said(error))}") from error
     _check(name, where, backend, _MEMBERS)
     return backend
 
@@ -150,7 +143,17 @@ def _convert(name: str, options: type[msgspec.Struct], given: Mapping[str, Any],
     try:
         return msgspec.convert(dict(given), options)
     except (msgspec.ValidationError, ValueError) as error:
-        raise InvalidOptions(name, str(error), names) from error
+        raise InvalidOptions(name, public(str(error)), names) from error
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _secret_fields(options: msgspec.Struct) -> list[str]:
+    info = msgspec.inspect.type_info(type(options))
+    assert isinstance(info, msgspec.inspect.StructType)
+    return [field.encode_name for field in info.fields if _is_secret(field.type)]
 
 
 def _is_secret(kind: msgspec.inspect.Type) -> bool:

@@ -71,7 +71,7 @@ class FileVerbs(Verbs):
             metadata: what else there is to say of it.
 
         Raises:
-            As `log_artifact`.
+            TypeError, RunClosed, OSError, ValueError: as by `log_artifact`.
         """
         source, target = _named(path, name)
         at = None if step is None else _values.integer(step, "step")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, overload
 
@@ -14,11 +13,13 @@ from tracelet import _values
 from tracelet._deferred import Deferrals, Later
 from tracelet._feed import E, Feed
 from tracelet._notices import say
+from tracelet._segments import NOTE, resumption
+from tracelet._steps import Steps
 from tracelet.backend import Outcome
 from tracelet.codec import encode, encode_unusual
 from tracelet.errors import RunClosed
-from tracelet.events import Context, Event, Kind, Number, RunFinished, RunStarted, kind_of
-from tracelet.journal import Recorder, read_cursor
+from tracelet.events import Context, Event, Kind, Number, RunFinished, RunStarted, TextLogged, kind_of
+from tracelet.journal import CursorRecord, Recorder, read_cursor
 from tracelet.status import RunStatus, read_status, summary
 
 UNUSUAL = (OverflowError, UnicodeEncodeError)
@@ -60,12 +61,14 @@ class Lifecycle:
         backends: tuple[str, ...] = (),
         recorder: Recorder | None = None,
         host: Host | None = None,
+        on_finish: Callable[[], None] | None = None,
         on_close: Callable[[], None] = lambda: None,
         begin_child: Callable[[str], Lifecycle] | None = None,
         tell: Callable[[str], None] = say,
         strict: bool = False,
         lossy: bool = False,
         defers: bool = False,
+        close_timeout: float = 10.0,
     ) -> None:
         self.id = run_id
         """Unique for ever, and sortable by time."""
@@ -78,18 +81,20 @@ class Lifecycle:
         self._backends = backends
         self._recorder = recorder
         self._host = host
+        self._on_finish = on_finish  # says the last that is to be said, and may take a second
         self._on_close = on_close
         self._begin_child = begin_child
         self._tell = tell
         self._children: list[Lifecycle] = []
         self._strict = strict
+        self._close_timeout = close_timeout
         self._closed = False  # nothing more is taken
         self._ended = False  # and that has been said
         self._sealed = False  # and is in the journal
         self._gone = False
         self._lossy = lossy  # an inert run that was not meant to be
         self._unrecorded = 0
-        self._steps: dict[object, Iterator[int]] = {}
+        self._count = Steps(recorder, tell).following
         self._deferrals = Deferrals(self._publish, self._lose)
         self._append: Callable[[int, bytes], bool] = self._ignore if recorder is None else recorder.append
 
@@ -208,13 +213,10 @@ class Lifecycle:
         self._unrecorded += 1
         return not self._closed
 
-    def _count(self, key: object) -> int:
-        counter = self._steps.get(key)
-        if counter is None:
-            counter = self._steps.setdefault(key, itertools.count())
-        return next(counter)
-
     # How waiting and ending work, whoever waits.
+
+    def _deadline(self, now: float, timeout: float | None) -> float:
+        return now + (self._close_timeout if timeout is None else timeout)
 
     def _sync(self) -> None:
         if self._recorder is not None and not self._recorder.detached:
@@ -235,7 +237,7 @@ class Lifecycle:
                     record = read_cursor(recorder.directory.cursor(backend))
                 except OSError:
                     return None  # no descriptor left, or a disk that has its moments
-                if all(key in record.logs and record.logs[key].position.sequence >= at for key, at in target.items()):
+                if not self._left(record, target):
                     continue
                 if record.phase not in ("paused", "failed") and host.serves(backend):
                     return None
@@ -243,6 +245,38 @@ class Lifecycle:
             return done
 
         return check
+
+    def _left(self, record: CursorRecord, target: Mapping[str, int]) -> int:
+        """How many events of this process, up to a target in each log, a backend has still to take.
+
+        The run's end is not awaited where the run goes on in another process: the backend is told of it after the last.
+        """
+        taken = {key: count.position.sequence for key, count in record.logs.items()}
+        left = sum(max(0, at - taken.get(key, 0)) for key, at in target.items())
+        return 0 if left == 1 and self._sealed and self._goes_on() else left
+
+    def _goes_on(self) -> bool:
+        """Whether another process logs to the run."""
+        recorder = self._recorder
+        if recorder is None:
+            return False
+        directory = recorder.directory
+        others = (writer for writer in directory.writers() if writer != recorder.writer)
+        return any(directory.writer_alive(writer) and not directory.finished(writer) for writer in others)
+
+    def _awaited(self) -> dict[str, int]:
+        """How many of this process's events each backend has still to take, of those that can be waited for."""
+        host, recorder = self._host, self._recorder
+        if host is None or recorder is None or recorder.detached:
+            return {}
+        target = {key: tally.recorded for key, tally in recorder.tallies().items()}
+        awaited = {}
+        for backend in self._backends:
+            record = read_cursor(recorder.directory.cursor(backend))
+            left = self._left(record, target)
+            if left and record.phase not in ("paused", "failed") and host.serves(backend):
+                awaited[backend] = left
+        return awaited
 
     def _resolved(self) -> Callable[[], bool | None]:
         """A function that tells whether all deferred values said until now are in the journal: None is not yet."""
@@ -272,7 +306,14 @@ class Lifecycle:
         except OSError as error:
             self._tell(f"the journal in {self.directory} could not be written to the disk: {error}")
         self._sealed = True
-        return self._delivered()
+        return self._began_elsewhere if self._headless() else self._delivered()
+
+    def _headless(self) -> bool:
+        """Whether the run's rank 0, which has it delivered, has not begun it yet."""
+        return self.directory.is_dir() and not (self.directory / "run.json").exists()
+
+    def _began_elsewhere(self) -> bool | None:
+        return None if self._headless() else True
 
     def _let_go(self) -> None:
         """After `_end`: once, and never in a forked child."""
@@ -283,8 +324,10 @@ class Lifecycle:
         self._on_close()
         if self._host is not None:
             self._host.release()
+        if recorder is not None and self._headless():
+            self._tell(f"rank 0 has not begun the run, and so no backend gets what was said here: {self.directory}")
         try:
-            for line in summary(self.status(), self.directory):
+            for line in summary(self.status(), self.directory, goes_on=self._goes_on()):
                 self._tell(line)
         except (OSError, msgspec.MsgspecError) as error:
             self._tell(f"how delivery stands can't be read: {error}; `tracelet status {self.directory}` may tell")
@@ -292,3 +335,8 @@ class Lifecycle:
     def begin(self, *, resumed: bool) -> None:
         """Say that this process begins to log; called once, by what makes the run."""
         self._publish(RunStarted(time.time(), self.name, self.project, resumed))
+        if resumed and self._recorder is not None:
+            found = resumption(self._recorder.directory, self._recorder.writer)
+            if found is not None:
+                number, text = found
+                self._publish(TextLogged(time.time(), NOTE, text, number))

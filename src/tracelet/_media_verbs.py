@@ -282,7 +282,7 @@ class MediaVerbs(FileVerbs):
         def record(recorder: Recorder) -> None:
             payload = prepare()
             if isinstance(payload.content, Path):
-                place = recorder.copy_in(payload.content)
+                place = recorder.copy_in(payload.content, expendable=True)
             else:
                 place = recorder.write_in(payload.content, payload.format)
             stat = (self.directory / place).stat()

@@ -2,13 +2,58 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+_ERASE = "\r\x1b[K"  # back to the beginning of the line, and nothing on it
+_NARROWEST, _USUAL = 20, 80
+
+_rewritten = False  # whether the terminal's last line is one that is going to be rewritten
 
 
 def say(message: str) -> None:
     """Write one line to standard error; never raises, for there may be none left at exit."""
+    rewrite("")
+    _write(f"tracelet: {message}\n")
+
+
+def rewrite(message: str) -> bool:
+    """Replace the line that was last shown by this, in place; nothing erases it.
+
+    Where it is too long for the terminal, what follows its last semicolon is left out.
+
+    Returns:
+        Whether it is shown: only where standard error is a terminal.
+    """
+    global _rewritten
+    if not message:
+        shown, _rewritten = _rewritten, False
+        if shown:
+            _write(_ERASE)
+        return False
+    width = _width()
+    if width < _NARROWEST:
+        return False
+    _rewritten = True
+    line = f"tracelet: {message}"
+    if len(line) >= width:
+        line = (line.rpartition(";")[0] or line)[: width - 1]
+    _write(_ERASE + line)
+    return True
+
+
+def _width() -> int:
+    """Of the terminal that standard error is, in characters; 0 if it is none that can erase a line."""
     try:
-        sys.stderr.write(f"tracelet: {message}\n")
+        terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _USUAL if terminal else 0
+    except (AttributeError, OSError, ValueError):
+        return 0
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stderr.write(text)
         sys.stderr.flush()
     except (AttributeError, OSError, RuntimeError, ValueError):
         return  # there is none, it is closed, or a signal handler came in the middle of a write

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint
-from os import PathLike
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import msgspec
 
-from tracelet import _settings, _values
+from tracelet import _ranks
 from tracelet._discovery import Target, find, from_object, installed, presumably_public
 from tracelet._notices import say
-from tracelet._settings import Backends
+from tracelet._settings import HostName, Settings
 from tracelet.errors import BrokenBackend, InvalidSetting, RunExists, RunNotFound
 from tracelet.journal import RunDirectory, file_name, new_run_id
 
-HostName: TypeAlias = Literal["process", "thread", "loop"]
-Resume: TypeAlias = Literal["allow", "must", "never"]
-
-_RESUMES = ("allow", "must", "never")
+_LONGEST_ID = 255  # bytes; so long may the name of a file be
 
 
 class Broken(msgspec.Struct):
@@ -36,6 +30,9 @@ class Plan(msgspec.Struct):
     """What a run is to be, with all settings resolved.
 
     Attributes:
+        resumed: whether it is an earlier run that goes on.
+        rank: this process's among those that log to the run; 0 begins it, has it delivered, and ends it.
+        ranks: how many processes log to the run from its beginning on.
         parent: the id of the run that it is a part of.
     """
 
@@ -45,10 +42,10 @@ class Plan(msgspec.Struct):
     resumed: bool
     targets: list[Target]
     broken: dict[str, Broken]
-    mode: _settings.Mode
     host: HostName
-    strict: bool
-    defer: bool
+    settings: Settings
+    rank: int = 0
+    ranks: int = 1
     parent: str | None = None
 
     def child(self, name: str) -> Plan:
@@ -64,29 +61,46 @@ class Plan(msgspec.Struct):
         return (*(target.name for target in self.targets), *self.broken)
 
 
-def make_plan(
-    backend: Backends,
-    exp_name: str | None,
-    project: str | None,
-    run_id: str | None,
-    resume: str | None,
-    host: str,
-    hosts: Collection[str],
-    directory: str | PathLike[str] | None,
-    strict: bool,
-    defer: bool,
-) -> Plan | None:
-    """The resolved settings; None if nothing is to be recorded here."""
-    mode = _settings.mode()
+def make_plan(settings: Settings, hosts: Sequence[HostName]) -> Plan | None:
+    """The plan of a run; None if nothing is to be recorded here.
+
+    Args:
+        hosts: where delivery may run, the default first.
+
+    Raises:
+        InvalidSetting, InvalidOptions, UnknownBackend, RunExists, RunNotFound: a setting has a wrong value.
+        BrokenBackend: with `strict`.
+    """
+    host = settings.host or hosts[0]
     if host not in hosts:
         raise InvalidSetting("host", host, f"one of {', '.join(sorted(hosts))} here")
-    if mode == "disabled" or _settings.is_secondary():
+    if settings.on_full == "block" and host == "loop":
+        raise InvalidSetting("on_full", "block", "'drop' with host='loop', whose delivery would wait for itself")
+    rank = _ranks.current()
+    if settings.mode == "disabled" or (not settings.all_ranks and (rank > 0 or _ranks.is_worker())):
         return None
-    targets, broken = _targets(_settings.backends(backend), host, strict)
-    name = time.strftime("%Y%m%d-%H%M%S") if exp_name is None else _values.string(exp_name, "exp_name")
-    group = _settings.project(project)
-    place, resumed = _place(_settings.directory(directory), run_id, resume)
-    return Plan(name, group, place, resumed, targets, broken, mode, host, strict, defer)  # type: ignore[arg-type]
+    directory, resumed = _place(settings)
+    name, project = settings.exp_name or time.strftime("%Y%m%d-%H%M%S"), settings.project
+    if resumed:
+        name, project = _earlier(directory, settings.exp_name)
+    if rank > 0:  # what delivers is begun by rank 0
+        return Plan(name, project, directory, False, [], {}, host, settings, rank)
+    targets, broken = _targets(settings.backend, host, settings.strict)
+    undelivered = settings.mode != "online" or not (targets or broken)
+    if settings.on_full == "block" and settings.quota is not None and undelivered:
+        raise InvalidSetting("on_full", "block", "'drop' where nothing is delivered, which alone makes room in a quota")
+    ranks = _ranks.count() if settings.all_ranks else 1
+    return Plan(name, project, directory, resumed, targets, broken, host, settings, rank, ranks)
+
+
+def _earlier(directory: RunDirectory, name: str | None) -> tuple[str, str]:
+    """What a run that goes on is called, and its project, which it keeps."""
+    try:
+        record = directory.read_record()
+    except msgspec.MsgspecError as error:
+        expected = f"that of a run whose run.json can be read ({directory.path / 'run.json'}: {error})"
+        raise InvalidSetting("run_id", directory.id, expected) from error
+    return name or record.name, record.project
 
 
 def _targets(
@@ -117,21 +131,19 @@ def _targets(
     return targets, broken
 
 
-def _place(root: Path, run_id: str | None, resume: str | None) -> tuple[RunDirectory, bool]:
+def _place(settings: Settings) -> tuple[RunDirectory, bool]:
     """The run's directory, and whether it is an earlier run's."""
-    if run_id is None:
-        run_id = os.environ.get("TRACELET_RUN_ID") or None
-        resume = resume or ("allow" if run_id else None)
-    resume = resume or "never"
-    if resume not in _RESUMES:
-        raise InvalidSetting("resume", resume, f"one of {', '.join(_RESUMES)}")
-    runs = root / "runs"
+    run_id, resume, runs = settings.run_id, settings.resume, settings.directory / "runs"
+    if run_id is None and settings.all_ranks and _ranks.count() > 1:
+        run_id, resume = _ranks.shared_run_id(), resume or "allow"
     if run_id is None:
         if resume == "must":
             raise InvalidSetting("resume", resume, "'allow' or 'never' where there is no run_id")
         return RunDirectory(runs / new_run_id()), False
-    if not _values.string(run_id, "run_id") or set(run_id) & set("/\0") or run_id.startswith("."):
+    if set(run_id) & set("/\0") or run_id.startswith("."):
         raise InvalidSetting("run_id", run_id, "usable as the name of a directory")
+    if len(run_id.encode("utf-8", "surrogatepass")) > _LONGEST_ID:
+        raise InvalidSetting("run_id", run_id, f"of at most {_LONGEST_ID} bytes, as the name of a directory")
     place = RunDirectory(runs / run_id)
     exists = (place.path / "run.json").exists()
     if exists and resume == "never":

@@ -76,6 +76,8 @@ class Source:
         portion = Portion(frames.position, full=frames.full)
         if frames.damaged:
             portion.drop("damaged", frames.damaged)
+        if frames.removed:
+            portion.drop("removed", frames.removed)
         words = frozenset(kind_of(event_type) for event_type in handled) - _LIFECYCLE
         oldest = now - delivery.max_lag if delivery.when_behind == "drop_oldest" else None
         if self.lane is Lane.STREAM and oldest is None and words.issuperset(frames.words):

@@ -13,13 +13,14 @@ import msgspec
 
 from tracelet._batches import divide, joined, upload_time
 from tracelet._blocking import LaneThreads, current_lane
-from tracelet._discovery import Target, redact
+from tracelet._discovery import Target
 from tracelet._retry import retrying
+from tracelet._secrets import public
 from tracelet._sources import Portion, Source
 from tracelet.backend import Backend, Batch, Outcome, ParentRun, RunInfo, State
 from tracelet.errors import Denied, Hung, Transient, Undelivered
 from tracelet.events import Event, Lane, RunFinished
-from tracelet.journal import Cursor, RunDirectory, log_key, read_cursor
+from tracelet.journal import Cursor, RunDirectory, WriterEnd, log_key, read_cursor
 from tracelet.status import UNDELIVERED, read_status
 
 T = TypeVar("T")
@@ -61,7 +62,7 @@ class Subscription:
         self._handled = frozenset[type[Event]]()
         self._sources: dict[str, Source] = {}
         self._finished: dict[str, RunFinished] = {}  # by writer
-        self._last_event = 0.0
+        self._last_events: dict[str, float] = {}  # their times, by writer
         self._wake = anyio.Event()
         self._wakes = 0
         self._warned: set[str] = set()
@@ -218,17 +219,17 @@ class Subscription:
         log.error("%s: %s", self.name, _describe(error))
 
     def _ending(self) -> tuple[Outcome, float]:
-        """How and when the run ended: as its latest writer did; of one that was killed, its last sign of life."""
-        outcomes = self.cursor.record.outcomes
-        ended = self._last_event
+        """How and when the run ended, see `RunDirectory.run_end`; a writer that was killed, with its last sign."""
+        ends = self.cursor.record.ends
         for writer in self._directory.writers():
-            finished = self._finished.get(writer)
+            finished, last_event = self._finished.get(writer), self._last_events.get(writer, 0.0)
             if finished is not None:
-                outcomes[writer], ended = finished.outcome, finished.time
-            elif writer not in outcomes:
-                outcomes[writer] = Outcome.KILLED.value
-                ended = max(self._last_event, self._directory.last_sign(writer))
-        return Outcome(outcomes[max(outcomes)] if outcomes else Outcome.KILLED), ended or time.time()
+                ends[writer] = WriterEnd(finished.outcome, finished.time, finished.time)
+            elif writer not in ends:
+                sign = max(last_event, self._directory.last_sign(writer))
+                ends[writer] = WriterEnd(Outcome.KILLED.value, sign, last_event or sign)
+        end = self._directory.run_end(ends)
+        return (Outcome.KILLED, time.time()) if end is None else (Outcome(end.outcome), end.time or time.time())
 
     async def _release(self, backend: Backend) -> None:
         with anyio.move_on_after(_RELEASE, shield=True):
@@ -257,7 +258,7 @@ class Subscription:
                             await self._handle(backend, source, portion)
                         more |= portion.full
                         ended &= source.ended
-            if ended or (not more and not self._follow):
+            if (ended and self._directory.all_began()) or (not more and not self._follow):
                 return
             if not more and wakes == self._wakes:  # else somebody wants what came after this was read
                 await self._rest(self._target.delivery.linger)
@@ -309,7 +310,8 @@ class Subscription:
             self._warn(reason, f"{self.name}: degraded: {reason}")
         count.position = portion.position
         if portion.events:
-            self._last_event = max(self._last_event, portion.events[-1].time)
+            last = self._last_events.get(source.writer, 0.0)
+            self._last_events[source.writer] = max(last, portion.events[-1].time)
         if portion.finished is not None:
             self._finished[source.writer] = portion.finished
         self.last_progress = time.monotonic()
@@ -413,4 +415,4 @@ class Subscription:
 
 def _describe(error: BaseException) -> str:
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return str(redact(text.encode("utf-8", "backslashreplace").decode()))[:2_000]
+    return public(text.encode("utf-8", "backslashreplace").decode())[:2_000]

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import operator
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from os import PathLike
 from typing import Any, cast
 
+from tracelet._redaction import LOGIN
 from tracelet.events import Context, Number, Scalar
 
 _NO_NUMBERS = (str, bytes, complex)
 _PLAIN = frozenset((bool, int, float, str))
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 _DEEPEST = 50  # levels of nested parameters
 _first = operator.itemgetter(0)
 
@@ -165,7 +164,7 @@ def _unreadable(value: Any, error: Exception) -> str:
 def location(place: str | PathLike[str]) -> str:
     """A URL without `user:password@`, and the path of a file as an absolute one."""
     name = os.fspath(place)
-    return _CREDENTIALS.sub("", name) if "://" in name else os.path.abspath(name)
+    return LOGIN.sub("", name) if "://" in name else os.path.abspath(name)
 
 
 def described(data: Any) -> tuple[dict[str, str], dict[str, Number]]:

@@ -6,31 +6,30 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from tracelet import _settings
 from tracelet._discovery import public_options
+from tracelet._inert import InertAsyncRun, InertRun, silence_in_forked_children
 from tracelet._lifecycle import Host
 from tracelet._notices import say
-from tracelet._plan import HostName, Plan, Resume, make_plan
-from tracelet._settings import Backends
+from tracelet._plan import Plan, make_plan
+from tracelet._ranked import ranked
+from tracelet._settings import Backends, RunSettings, Settings, resolve
 from tracelet.backend import Outcome
 from tracelet.errors import DeliveryFailed, JournalUnavailable
-from tracelet.host.exits import ExitWatch
+from tracelet.host.exits import Ending, ExitWatch
 from tracelet.host.keeper import Keeper
 from tracelet.host.process import ProcessHost
 from tracelet.host.thread import ThreadHost
 from tracelet.journal import Cursor, Recorder, RunRecord
-from tracelet.run import CLOSE_TIMEOUT, AsyncRun, Run, active_run, context_run, outcome_of, set_process_run
+from tracelet.run import AsyncRun, Run, active_run, context_run, outcome_of, set_process_run
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-R = TypeVar("R", Run, AsyncRun)
+    from tracelet.capture import Surroundings
 
-_HOSTS = ("process", "thread", "loop")
+R = TypeVar("R", Run, AsyncRun)
 
 on_begin: list[Callable[[Run | AsyncRun], None]] = []
 """Called with each run that begins, once its configuration is stated. They must not raise."""
@@ -43,42 +42,33 @@ def start_logging(
     *,
     config: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
-    run_id: str | None = None,
-    resume: Resume | None = None,
-    host: Literal["process", "thread"] | None = None,
-    directory: str | PathLike[str] | None = None,
-    strict: bool = False,
-    defer: bool | None = None,
+    **settings: Unpack[RunSettings],
 ) -> Run:
     """Begin a run and make it the process's active one. Returns at once: it does no network I/O.
 
     From here on every TensorBoard SummaryWriter of the process logs to the run, too. The run ends with
     `stop_logging()`, with the interpreter, or with the next `start_logging`.
 
+    What is not given comes from the variables TRACELET_*, else from [tool.tracelet] in pyproject.toml.
+
     Args:
         backend: where to deliver: a name ("mlflow"), several names, or a mapping of names to options
             (`{"mlflow": {"tracking_uri": "http://…"}}`; the option "delivery" overrides fields of `Delivery`). A name
-            of the form "package.module:Class" needs no installed plugin. None takes TRACELET_BACKEND; without that,
-            events are only kept in the journal.
+            of the form "package.module:Class" needs no installed plugin. Without any, events are only kept in the
+            journal.
         exp_name: the run's name; None makes one from the time.
-        project: the group of runs; None takes TRACELET_PROJECT, else "default".
+        project: the group of runs; "default" by default.
         config: hyperparameters, as by `run.log_params`.
         tags: as by `run.set_tags`.
-        run_id: the run's id, for going on with a run; None takes TRACELET_RUN_ID (with resume="allow"), else makes one.
-        resume: what to do about `run_id`: "never" (default) wants a new run, "must" an earlier one, "allow" takes both.
-        host: "process" (default) delivers from a process per backend, "thread" from a thread of this one.
-        directory: where runs are kept; None takes TRACELET_DIR, else .tracelet.
-        strict: raise where else a warning is given and training goes on: no journal, a backend that can't be loaded.
-        defer: whether `log_metric` and `log_metrics` read a tensor on a device later, instead of waiting for it; None
-            takes TRACELET_DEFER, else is False.
+        settings: see `RunSettings`.
 
     Returns:
-        The run. It is inert, and takes everything without recording it, with TRACELET_MODE=disabled, in ranks other
-        than 0, in multiprocessing children, and where no journal can be written.
+        The run. It is inert, and takes everything without looking at it, with mode="disabled", in ranks other than 0
+        (unless `all_ranks`), in multiprocessing children, and where no journal can be written.
 
     Raises:
-        TypeError: an argument has the wrong type.
-        UnknownBackend, InvalidOptions, InvalidSetting, RunExists, RunNotFound: an argument has a wrong value.
+        TypeError: an argument has the wrong type, or there is no such setting.
+        UnknownBackend, InvalidOptions, InvalidSetting, UnknownSetting, RunExists, RunNotFound: a wrong value.
         JournalUnavailable, BrokenBackend, DeliveryFailed: with `strict` only.
     """
     previous = active_run()
@@ -86,20 +76,19 @@ def start_logging(
         if previous.active:
             say(f"a new run begins: finishing {previous.name!r}")
         previous.finish()
-    hosts = {"process", "thread"}  # "loop" needs one to run in
-    defers = _settings.defer(defer)
-    plan = make_plan(backend, exp_name, project, run_id, resume, host or "process", hosts, directory, strict, defers)
-    if plan is None:
-        run = _inert(Run, exp_name, project, _settings.directory(directory), defers)
-    else:
-        run = _begin(Run, plan, None)
+    resolved = resolve(backend=backend, exp_name=exp_name, project=project, **settings)
+    plan = make_plan(resolved, ("process", "thread"))  # "loop" needs one to run in
+    run = _inert(InertRun, resolved) if plan is None else _begin(Run, plan, None)
     set_process_run(run)
     _state_config(run, config, tags)
     return run
 
 
 def stop_logging(outcome: str | Outcome | None = None, timeout: float | None = None) -> None:
-    """Finish the process's run, see `Run.finish`. Does nothing if there is none."""
+    """Finish the process's run, see `Run.finish`. Does nothing if there is none.
+
+    In a running event loop: `await asyncio.to_thread(tracelet.stop_logging)`, or the loop waits, too.
+    """
     run = active_run()
     if isinstance(run, Run):
         run.finish(outcome, timeout)
@@ -113,12 +102,7 @@ async def open_run(
     *,
     config: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
-    run_id: str | None = None,
-    resume: Resume | None = None,
-    host: HostName | None = None,
-    directory: str | PathLike[str] | None = None,
-    strict: bool = False,
-    defer: bool | None = None,
+    **settings: Unpack[RunSettings],
 ) -> AsyncIterator[AsyncRun]:
     """A run for the duration of an `async with` block, on asyncio or trio; the arguments are `start_logging`'s.
 
@@ -127,18 +111,15 @@ async def open_run(
 
     Args:
         backend: besides names, backend objects.
-        host: "loop" (default) delivers from tasks of this event loop, "process" and "thread" as in `start_logging`.
+        settings: `host` is "loop" by default: delivery runs in tasks of this event loop.
     """
     import anyio
 
-    hosts, defers = set(_HOSTS), _settings.defer(defer)
-    plan = make_plan(backend, exp_name, project, run_id, resume, host or "loop", hosts, directory, strict, defers)
+    resolved = resolve(backend=backend, exp_name=exp_name, project=project, **settings)
+    plan = make_plan(resolved, ("loop", "process", "thread"))
     error: BaseException | None = None
     async with anyio.create_task_group() as tasks:
-        if plan is None:
-            run = _inert(AsyncRun, exp_name, project, _settings.directory(directory), defers)
-        else:
-            run = _begin(AsyncRun, plan, tasks)
+        run = _inert(InertAsyncRun, resolved) if plan is None else _begin(AsyncRun, plan, tasks)
         token = context_run().set(run)
         try:
             _state_config(run, config, tags)
@@ -151,7 +132,7 @@ async def open_run(
         finally:
             context_run().reset(token)
             with anyio.CancelScope(shield=True):
-                deadline = anyio.current_time() + CLOSE_TIMEOUT
+                deadline = anyio.current_time() + resolved.close_timeout
                 for one in (*run.descendants(), run):  # what is delivered from this block's tasks ends with it
                     await one.finish(outcome_of(error), max(0.0, deadline - anyio.current_time()))
     if error is not None:
@@ -159,7 +140,7 @@ async def open_run(
 
 
 def _host(plan: Plan, tasks: TaskGroup | None) -> Host | None:
-    if plan.mode != "online" or not plan.targets:
+    if plan.settings.mode != "online" or not plan.targets:
         return None
     if plan.host == "loop":
         from tracelet.host.loop import LoopHost
@@ -173,21 +154,37 @@ def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
     """A run with its journal, its keeper and its host at work; an inert one if there can be no journal."""
     from tracelet.tensorboard import install, uninstall  # `import tracelet` does without
 
-    host = _host(plan, tasks)
+    settings, host = plan.settings, _host(plan, tasks)
     tell = say if plan.parent is None else lambda message: say(f"{plan.name}: {message}")
     keeper = Keeper(host.watch if host is not None else _nothing, plan.backends, tell)
     try:
-        recorder = Recorder(plan.directory, keeper.nudge)
-        _record(plan)
+        recorder = Recorder(
+            plan.directory,
+            keeper.nudge,
+            plan.rank,
+            plan.ranks,
+            quota=settings.quota,
+            min_free=settings.min_free,
+            patient=settings.on_full == "block",
+        )
+        if plan.rank == 0:
+            _record(plan)
     except OSError as error:
         problem = JournalUnavailable(plan.directory.path, error.strerror or str(error))
-        if plan.strict:
+        if settings.strict:
             raise problem from error
         say(str(problem))
-        return _inert(kind, plan.name, plan.project, plan.directory.path, plan.defer, lossy=True)
-    exits = ExitWatch(lambda outcome: _finish_at_exit(run, outcome))
+        return _inert(kind, settings, lossy=True)
+    surroundings: Surroundings | None = None
+
+    def leave() -> None:
+        if surroundings is not None:
+            surroundings.stop()
+
+    exits = ExitWatch(lambda ending: _finish_at_exit(run, ending, settings.close_timeout, tell))
 
     def close() -> None:
+        leave()
         keeper.stop()
         exits.remove()
         if plan.parent is None:
@@ -195,7 +192,7 @@ def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
         if active_run() is run:
             set_process_run(None)
 
-    run: R = kind(
+    run: R = (kind if plan.rank == 0 else ranked(kind, plan.rank))(
         run_id=plan.directory.id,
         name=plan.name,
         project=plan.project,
@@ -203,12 +200,19 @@ def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
         backends=plan.backends,
         recorder=recorder,
         host=host,
+        on_finish=leave if settings.capture and plan.parent is None else None,
         on_close=close,
         tell=tell,
         begin_child=lambda name: _begin(kind, plan.child(name), tasks),
-        strict=plan.strict,
-        defers=plan.defer,
+        strict=settings.strict,
+        defers=settings.defer,
+        close_timeout=settings.close_timeout,
     )
+    if settings.capture and plan.parent is None:
+        from tracelet.capture import Surroundings
+
+        surroundings = Surroundings(run, settings.capture, settings.capture_interval, tell)
+    silence_in_forked_children(run)
     run.begin(resumed=plan.resumed)
     keeper.start(recorder)
     exits.install()
@@ -218,17 +222,21 @@ def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
         try:
             host.start()
         except (OSError, DeliveryFailed) as error:
-            if plan.strict:
+            if settings.strict:
                 run.abandon()
                 raise
             say(f"{error}; events are kept in the journal")
+    if surroundings is not None:
+        surroundings.start()
     return run
 
 
-def _finish_at_exit(run: Run | AsyncRun, outcome: Outcome) -> None:
+def _finish_at_exit(run: Run | AsyncRun, ending: Ending, timeout: float, tell: Callable[[str], None]) -> None:
     # An AsyncRun ends with its block; one that is still open here was cut off with its event loop.
     if isinstance(run, Run):
-        run.finish(outcome)
+        if ending.reason:
+            tell(f"the run ends as {ending.outcome}: {ending.reason}")
+        run.finish(ending.outcome, max(0.0, timeout - ending.waited))
 
 
 def _record(plan: Plan) -> None:
@@ -239,6 +247,9 @@ def _record(plan: Plan) -> None:
     created, parent = time.time(), plan.parent
     if plan.resumed:
         earlier = plan.directory.read_record()
+        left = [name for name in earlier.backends if name not in backends]
+        if left and plan.settings.mode == "online":
+            say(f"{', '.join(left)} had the run before, and now gets what is said only with `tracelet sync`")
         backends = earlier.backends | backends
         created, parent = earlier.created, earlier.parent
     plan.directory.write_record(
@@ -259,20 +270,18 @@ def _record(plan: Plan) -> None:
                 cursor.fail(broken.problem)
 
 
-def _inert(
-    kind: type[R], name: str | None, project: str | None, directory: Path, defers: bool, *, lossy: bool = False
-) -> R:
+def _inert(kind: type[R], settings: Settings, *, lossy: bool = False) -> R:
     def close() -> None:
         if active_run() is run:
             set_process_run(None)
 
     run: R = kind(
         run_id="",
-        name=name or "inert",
-        project=_settings.project(project),
-        directory=directory,
+        name=settings.exp_name or "inert",
+        project=settings.project,
+        directory=settings.directory,
         lossy=lossy,
-        defers=defers,
+        defers=settings.defer,
         on_close=close,
     )
     return run

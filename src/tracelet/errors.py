@@ -104,10 +104,20 @@ class InvalidOptions(TraceletError):
 
 
 class InvalidSetting(TraceletError):
-    """Raised when a setting (an argument or a TRACELET_* variable) has a value outside its choices."""
+    """Raised when a setting (an argument, a TRACELET_* variable, a key in pyproject.toml) has a value outside its
+    choices."""
 
     def __init__(self, name: str, found: object, expected: str) -> None:
         super().__init__(f"{name} must be {expected}, found {found!r}")
+
+
+class UnknownSetting(TraceletError):
+    """Raised when a TRACELET_* variable, or a key of pyproject.toml, is no setting."""
+
+    def __init__(self, name: str, where: str, known: Sequence[str]) -> None:
+        near = get_close_matches(name, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"{name!r}, {where}, is no setting.{hint} Settings: {', '.join(known)}.")
 
 
 class RunClosed(TraceletError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -9,13 +11,12 @@ from types import TracebackType
 from typing import cast
 
 from tracelet._chart_verbs import ChartVerbs
+from tracelet._waiting import Waiting
 from tracelet.backend import Outcome
 from tracelet.errors import InvalidSetting
 
-CLOSE_TIMEOUT = 10.0
-"""How long, in seconds, `finish` and `flush` wait for the backends unless told otherwise."""
-
 _POLL = 0.01
+_SIGNALLED = (129, 130, 143)  # exit codes that stand for SIGHUP, SIGINT and SIGTERM
 
 
 class Run(ChartVerbs):
@@ -52,7 +53,7 @@ class Run(ChartVerbs):
         Raises:
             OSError: with `durable`, the disk refuses.
         """
-        deadline = _deadline(time.monotonic(), timeout)
+        deadline = self._deadline(time.monotonic(), timeout)
         resolved = self._wait(self._resolved(), deadline)
         if durable:
             self._sync()
@@ -60,6 +61,9 @@ class Run(ChartVerbs):
 
     def finish(self, outcome: str | Outcome | None = None, timeout: float | None = None) -> None:
         """End the run: nothing can be logged afterwards. A second call does nothing.
+
+        After a second of waiting, a line on standard error says for whom. Ctrl-C ends the waiting, and raises
+        KeyboardInterrupt as ever. In a running event loop this blocks the loop; let a thread do it there.
 
         Args:
             outcome: "completed" (default), "failed" or "killed".
@@ -70,14 +74,17 @@ class Run(ChartVerbs):
             InvalidSetting: there is no such outcome; the run is not ended.
         """
         final = final_outcome(outcome)
-        deadline = _deadline(time.monotonic(), timeout)
+        deadline = self._deadline(time.monotonic(), timeout)
         try:
             try:
+                if self._on_finish is not None:
+                    self._on_finish()
                 self._wait(self._close(), deadline)
             finally:
                 check = self._end(final)
             if check is not None:
-                self._wait(check, deadline)
+                with Waiting(self._awaited, deadline, " Ctrl-C ends the waiting, and nothing is lost") as waiting:
+                    self._wait(check, deadline, waiting.tell)
         finally:  # also after Ctrl-C: what is pending is said, and delivery goes on by itself
             self._let_go()
 
@@ -87,10 +94,14 @@ class Run(ChartVerbs):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.finish(outcome_of(error))
 
-    def _wait(self, check: Callable[[], bool | None], deadline: float) -> bool:
+    def _wait(
+        self, check: Callable[[], bool | None], deadline: float, tell: Callable[[float], None] = lambda now: None
+    ) -> bool:
         while (result := check()) is None:
-            if time.monotonic() >= deadline:
+            now = time.monotonic()
+            if now >= deadline:
                 return False
+            tell(now)
             time.sleep(_POLL)
         return result
 
@@ -127,7 +138,7 @@ class AsyncRun(ChartVerbs):
         """As `Run.flush`."""
         import anyio.to_thread
 
-        deadline = _deadline(anyio.current_time(), timeout)
+        deadline = self._deadline(anyio.current_time(), timeout)
         resolved = await self._wait(self._resolved(), deadline)
         if durable:
             await anyio.to_thread.run_sync(self._sync)
@@ -136,31 +147,35 @@ class AsyncRun(ChartVerbs):
     async def finish(self, outcome: str | Outcome | None = None, timeout: float | None = None) -> None:
         """As `Run.finish`. Cancelling it means not to wait."""
         import anyio
+        import anyio.to_thread
 
         final = final_outcome(outcome)
-        deadline = _deadline(anyio.current_time(), timeout)
+        deadline = self._deadline(anyio.current_time(), timeout)
         try:
             try:
+                if self._on_finish is not None and not self._closed:
+                    with anyio.CancelScope(shield=True):
+                        await anyio.to_thread.run_sync(self._on_finish)
                 await self._wait(self._close(), deadline)
             finally:
                 check = self._end(final)
             if check is not None:
-                await self._wait(check, deadline)
+                with Waiting(self._awaited, deadline) as waiting:
+                    await self._wait(check, deadline, waiting.tell)
         finally:
             self._let_go()
 
-    async def _wait(self, check: Callable[[], bool | None], deadline: float) -> bool:
+    async def _wait(
+        self, check: Callable[[], bool | None], deadline: float, tell: Callable[[float], None] = lambda now: None
+    ) -> bool:
         import anyio
 
         with anyio.CancelScope(deadline=deadline):
-            while (result := check()) is None:  # noqa: ASYNC110 - what is waited for happens in other processes
-                await anyio.sleep(_POLL)
+            while (result := check()) is None:
+                tell(anyio.current_time())
+                await anyio.sleep(_POLL)  # what is waited for happens in other processes
             return result
         return False
-
-
-def _deadline(now: float, timeout: float | None) -> float:
-    return now + (CLOSE_TIMEOUT if timeout is None else timeout)
 
 
 def final_outcome(given: str | Outcome | None) -> Outcome:
@@ -175,7 +190,20 @@ def outcome_of(error: BaseException | None) -> Outcome:
     """How a run ended whose block was left by that exception."""
     if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
         return Outcome.COMPLETED
-    return Outcome.KILLED if isinstance(error, KeyboardInterrupt) else Outcome.FAILED
+    signalled = isinstance(error, SystemExit) and error.code in _SIGNALLED
+    return Outcome.KILLED if signalled or _is_ctrl_c(error) else Outcome.FAILED
+
+
+def _is_ctrl_c(error: BaseException) -> bool:
+    """Whether it is the interrupt, also among others in a group, or what asyncio makes of it: a cancellation."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(KeyboardInterrupt) is not None
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and isinstance(error, asyncio.CancelledError):
+        # The runner, which handles the signal, remembers it.
+        runner = getattr(getattr(signal.getsignal(signal.SIGINT), "func", None), "__self__", None)
+        return bool(getattr(runner, "_interrupt_count", 0))
+    return isinstance(error, KeyboardInterrupt)
 
 
 # The active run.

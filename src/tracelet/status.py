@@ -23,9 +23,9 @@ class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         emitted: events said so far, the run's start and end included.
         delivered: taken by the backend.
-        dropped: given up, by reason: "unsupported" by the backend, "damaged" in the journal, "not recorded" for want
-            of disk space, "undelivered" if the backend's SDK took and lost them, "behind" by the user's policy,
-            "unknown kind" and "undecodable" for this version.
+        dropped: given up, by reason: "unsupported" by the backend, "damaged" in the journal, "removed" from it for
+            space before this backend came, "not recorded" for want of space, "undelivered" if the backend's SDK took
+            and lost them, "behind" by the user's policy, "unknown kind" and "undecodable" for this version.
         dead_lettered: refused by the backend and kept in the run's directory.
         degraded: delivered, but other than they were said.
         pending: in the journal, and still to be delivered.
@@ -131,8 +131,12 @@ def _backend_status(directory: RunDirectory, backend: str, tallies: Mapping[str,
     )
 
 
-def summary(status: RunStatus, directory: Path) -> Iterator[str]:
-    """The last lines of a run: where each backend stands, and what to do about what it has not got."""
+def summary(status: RunStatus, directory: Path, *, goes_on: bool = False) -> Iterator[str]:
+    """The last lines of a run: where each backend stands, and what to do about what it has not got.
+
+    Args:
+        goes_on: whether another process logs to the run.
+    """
     if status.lost:
         yield f"{status.lost:,} of {status.emitted:,} events could not be recorded and are lost"
     for name, backend in status.backends.items():
@@ -147,7 +151,6 @@ def summary(status: RunStatus, directory: Path) -> Iterator[str]:
             yield f"{name}: {backend.last_error}"
         if backend.pending:
             why = f" ({backend.state}: {backend.last_error})" if backend.last_error else f" ({backend.state})"
-            yield (
-                f"{name}: {backend.pending:,} event{'' if backend.pending == 1 else 's'} pending in {directory}{why}; "
-                f"deliver with: tracelet sync {directory}"
-            )
+            advice = "the run goes on in another process" if goes_on else f"deliver with: tracelet sync {directory}"
+            events = "event" if backend.pending == 1 else "events"
+            yield f"{name}: {backend.pending:,} {events} pending in {directory}{why}; {advice}"

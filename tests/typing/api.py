@@ -46,6 +46,10 @@ def train() -> None:
         host="thread",
         directory=Path("runs"),
         strict=True,
+        mode="offline",
+        all_ranks=True,
+        quota="10GB",
+        capture={"console": False},
     )
     assert_type(run, Run)
     run.log_metric("loss", 0.5)
@@ -128,7 +132,7 @@ def misuse(run: Run) -> None:
     run.log_histogram("h", bins=None)  # type: ignore[arg-type]
     run.log_metric("loss", 0.5, context={"subset": object()})  # type: ignore[dict-item]
     tracelet.start_logging(resume="perhaps")  # type: ignore[arg-type]
-    tracelet.start_logging(host="loop")  # type: ignore[arg-type]
+    tracelet.start_logging(quotta=3)  # type: ignore[call-arg]
 
 
 # Asynchronous code.

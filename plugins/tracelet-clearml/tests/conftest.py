@@ -29,6 +29,8 @@ from tracelet_clearml import Options  # noqa: E402
 
 from tracelet.testing import FaultyServer  # noqa: E402
 
+os.environ["TRACELET_CAPTURE"] = "0"  # events that a test does not say would be counted in it
+
 MakeDriver = Callable[..., Driver]
 
 

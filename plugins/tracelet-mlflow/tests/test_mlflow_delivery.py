@@ -212,11 +212,11 @@ def test_an_outage_costs_nothing(train: Train, proxy: FaultyServer, read: Read, 
     body = """
 for step in range(200): run.log_metric('m', step / 2, step)
 print('half', flush=True)
-if os.environ.get('TRACELET_TEST_FLUSH'): assert run.flush(timeout=60)
+if os.environ.get('TEST_FLUSH'): assert run.flush(timeout=60)
 print('flushed', flush=True)
 while not os.path.exists('go'): time.sleep(0.01)
 for step in range(200, 400): run.log_metric('m', step / 2, step)
-if os.environ.get('TRACELET_TEST_FLUSH') == 'end': assert run.flush(timeout=60)
+if os.environ.get('TEST_FLUSH') == 'end': assert run.flush(timeout=60)
 print('all', flush=True)
 while not os.path.exists('stop'): time.sleep(0.01)
 started = time.monotonic()
@@ -225,9 +225,9 @@ print(time.monotonic() - started, flush=True)
 """
     if when == "start":
         proxy.refuse()
-        os.environ.pop("TRACELET_TEST_FLUSH", None)
+        os.environ.pop("TEST_FLUSH", None)
     else:
-        os.environ["TRACELET_TEST_FLUSH"] = when
+        os.environ["TEST_FLUSH"] = when
     try:
         script = train(proxy.url, body)
         assert script.say() == "half"
@@ -242,7 +242,7 @@ print(time.monotonic() - started, flush=True)
         took = float(script.say())
         code, _, err = script.finish()
     finally:
-        os.environ.pop("TRACELET_TEST_FLUSH", None)
+        os.environ.pop("TEST_FLUSH", None)
     assert code == 0
     assert took < 20
     last = err.strip().splitlines()[-1]

@@ -11,6 +11,7 @@ import pytest
 from driver import NOW, Driver, blocking
 from tracelet_mlflow import MLflow, Options
 
+import tracelet
 from tracelet.backend import Outcome, RunInfo
 from tracelet.errors import Denied
 from tracelet.events import MetricsLogged
@@ -144,3 +145,26 @@ async def test_a_new_database_keeps_its_artifacts_beside_it(
     assert location.startswith(f"file://{tmp_path}/new/mlruns/")
     assert ".." not in location
     assert list(elsewhere.iterdir()) == []
+
+
+async def test_a_run_that_goes_on_with_other_params_keeps_the_first(
+    read: Read, database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MLflow's params can't change: a resumed run's other value is refused, counted and said; the rest arrives."""
+    target = {"mlflow": {"tracking_uri": database}}
+    place: Any = {"directory": tmp_path, "run_id": tmp_path.name, "resume": "allow", "host": "thread"}
+    for lr in (0.1, 0.2):
+        config = {"lr": lr, "layers": 3, f"only {lr}": True}
+        async with tracelet.open_run(target, project=tmp_path.name, config=config, **place) as run:
+            run.log_metric("m", lr)
+            assert await run.flush(timeout=60)
+    (found,) = runs_of(read(database), tmp_path.name)
+    assert found.data.params == {"lr": "0.1", "layers": "3", "only 0.1": "True", "only 0.2": "True"}
+    assert [(point.value, point.step) for point in read(database).get_metric_history(found.info.run_id, "m")] == [
+        (0.1, 0),
+        (0.2, 1),
+    ]
+    account = run.status().backends["mlflow"]
+    assert (account.dead_lettered, account.pending, account.outcome) == (1, 0, "completed")
+    assert "Changing param values is not allowed" in str(account.last_error)
+    assert "1 refused (kept in " in capsys.readouterr().err.splitlines()[-1]

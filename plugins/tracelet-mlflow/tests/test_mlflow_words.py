@@ -46,6 +46,18 @@ async def test_a_note_is_the_runs_description(drive: Drive, read: Read, tracking
     assert read(tracking_uri).get_run(driver.run_id).data.tags["mlflow.note.content"] == "x" * 8_000
 
 
+async def test_the_state_of_the_code_is_where_mlflow_shows_it(drive: Drive, read: Read, tracking_uri: str) -> None:
+    """Commit, branch and remote have their own tags, and those that MLflow's run page looks at."""
+    driver = drive(tracking_uri)
+    await driver.open()
+    said = {"git.commit": "63fb7d8", "git.branch": "main", "git.remote": "https://host/x.git", "git.dirty": "true"}
+    assert await driver.export(TagsSet(NOW, said)) == {}
+    tags = read(tracking_uri).get_run(driver.run_id).data.tags
+    shown = {name.removeprefix("mlflow.source."): tags[name] for name in tags if name.startswith("mlflow.source.git")}
+    assert shown == {"git.commit": "63fb7d8", "git.branch": "main", "git.repoURL": "https://host/x.git"}
+    assert said.items() <= tags.items()
+
+
 async def test_a_dataset_is_an_input_that_mlflow_understands(drive: Drive, read: Read, tracking_uri: str) -> None:
     """MLflow's own reader finds the source; schema, profile and role are where `mlflow.log_input` puts them."""
     from mlflow.data import get_source

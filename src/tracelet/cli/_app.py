@@ -9,19 +9,26 @@ from typing import Annotated
 
 import typer
 
-from tracelet.cli import backends, demo, import_, status, sync
+from tracelet.cli import backends, config, demo, doctor, gc, import_, runs, show, status, sync
+from tracelet.cli._help import Commands
 
 app = typer.Typer(
     name="tracelet",
+    cls=Commands,
     help="Log once, deliver to every backend, lose nothing.",
+    epilog="Of each command: tracelet COMMAND --help",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 app.command(epilog=backends.EXIT_CODES)(backends.backends)
+app.command(epilog=config.EXIT_CODES)(config.config)
 app.command(epilog=demo.EXIT_CODES)(demo.demo)
+app.command(epilog=doctor.EXIT_CODES)(doctor.doctor)
+app.command(epilog=gc.EXIT_CODES)(gc.gc)
 app.command("import", epilog=import_.EXIT_CODES)(import_.import_)
+app.command(epilog=runs.EXIT_CODES)(runs.runs)
+app.command(epilog=show.EXIT_CODES)(show.show)
 app.command(epilog=status.EXIT_CODES)(status.status)
 app.command(epilog=sync.EXIT_CODES)(sync.sync)
 

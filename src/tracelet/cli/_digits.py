@@ -83,7 +83,12 @@ def train(
     config = msgspec.structs.asdict(hyperparameters)
 
     run = start_logging(
-        backend=backend, exp_name="digits", project=PROJECT, config=config, directory=directory / ".tracelet"
+        backend=backend,
+        exp_name="digits",
+        project=PROJECT,
+        config=config,
+        directory=directory / ".tracelet",
+        capture=False,  # the demo counts what it says
     )
     writer = writer_class(str(folder / "tensorboard"))
     log = Log(writer, run)

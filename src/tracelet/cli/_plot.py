@@ -1,4 +1,4 @@
-"""A curve in a terminal, drawn with braille characters: each holds two dots by four."""
+"""Curves in a terminal, drawn with braille characters: each holds two dots by four."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from itertools import pairwise
 
 _BRAILLE = 0x2800
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # by row and column of a character
+_WIDE_RANGE = 50.0  # from this ratio on, positive values are shown on a logarithmic scale
+
+Point = tuple[float, float]
 
 
 def plot(values: Sequence[float], width: int, height: int = 8, *, ascii_only: bool = False) -> Iterator[str]:
@@ -18,25 +21,64 @@ def plot(values: Sequence[float], width: int, height: int = 8, *, ascii_only: bo
         width, height: in characters, the labels included.
         ascii_only: draw stars, one a character.
     """
-    logs = [math.log10(value) for value in values if 0.0 < value < math.inf]
-    if not logs:
+    logs = [value for value in values if 0.0 < value < math.inf]
+    yield from curve([(float(x), y) for x, y in enumerate(logs)], width, height, log=True, ascii_only=ascii_only)
+
+
+def fits_log(points: Sequence[Point]) -> bool:
+    """Whether a curve says more on a logarithmic scale: all values are positive, and far apart."""
+    values = [value for _, value in points]
+    return bool(values) and min(values) > 0.0 and max(values) / _WIDE_RANGE >= min(values)
+
+
+def curve(
+    points: Sequence[Point], width: int, height: int, *, log: bool, axis: bool = False, ascii_only: bool = False
+) -> Iterator[str]:
+    """Lines of text with a curve; nothing if there are no points.
+
+    Args:
+        points: x and y, finite, by x; y positive if `log`.
+        width, height: in characters, the labels included; the axis takes two more lines.
+        log: whether the scale of y is logarithmic.
+        axis: whether to draw that of x, with the first and the last x.
+        ascii_only: draw stars, one a character.
+    """
+    if not points:
         return
-    low, high = f"{10 ** min(logs):.3g}", f"{10 ** max(logs):.3g}"
+    ys = [math.log10(y) if log else y for _, y in points]
+    low, high = (f"{value:.4g}" for value in (min(y for _, y in points), max(y for _, y in points)))
+    if not math.isfinite(max(ys) - min(ys)):
+        ys = [y / 8 for y in ys]  # their differences have to be floats
     margin = max(len(low), len(high))
     across, down = (1, 1) if ascii_only else (2, 4)
-    columns, rows = max(width - margin - 2, 1) * across, height * down
-    dots = _dots(_squeezed(logs, columns), rows)
+    cells = max(width - margin - 2, 1)
+    columns, rows = cells * across, height * down
+    dots = _dots(_squeezed([x for x, _ in points], ys, columns), rows)
     for row in range(height):
-        label = high if row == 0 else low if row == height - 1 else ""
-        cells = (_cell(dots, row * down, column, ascii_only=ascii_only) for column in range(0, columns, across))
-        yield f"{label:>{margin}} {'|' if ascii_only else '┤' if label else '│'}{''.join(cells)}".rstrip()
+        label = low if row == height - 1 else high if row == 0 else ""
+        line = "".join(_cell(dots, row * down, column, ascii_only=ascii_only) for column in range(0, columns, across))
+        yield f"{label:>{margin}} {'|' if ascii_only else '┤' if label else '│'}{line}".rstrip()
+    if axis:
+        yield f"{'':{margin}} {'+' if ascii_only else '└'}{('-' if ascii_only else '─') * cells}"
+        first, last = (f"{x:.0f}" if abs(x) < 1e15 else f"{x:.3g}" for x in (points[0][0], points[-1][0]))
+        gap = cells + 1 - len(last)
+        yield f"{'':{margin}} {first:<{gap}}{last}" if gap > len(first) else f"{'':{margin}} {first}"
 
 
-def _squeezed(values: Sequence[float], columns: int) -> list[float]:
-    """The values as one mean per column; fewer than there are columns are stretched."""
-    bounds = [round(index * len(values) / columns) for index in range(columns + 1)]
-    groups = (values[min(a, len(values) - 1) : max(b, a + 1)] for a, b in pairwise(bounds))
-    return [sum(group) / len(group) for group in groups]
+def _squeezed(xs: Sequence[float], ys: Sequence[float], columns: int) -> list[float]:
+    """One mean for each column; a column between two points has what lies on the line between them."""
+    first, span = xs[0], xs[-1] - xs[0]
+    sums: dict[int, list[float]] = {}
+    for x, y in zip(xs, ys, strict=True):
+        column = round((x / span - first / span) * (columns - 1)) if 0.0 < span < math.inf else 0
+        held = sums.setdefault(column, [0.0, 0.0])
+        held[0] += 1.0
+        held[1] += y
+    known = [(column, total / count) for column, (count, total) in sorted(sums.items())]
+    line = [known[0][1]]
+    for (left, before), (right, here) in pairwise(known):
+        line += [before + (here - before) * ((at - left) / (right - left)) for at in range(left + 1, right + 1)]
+    return line
 
 
 def _dots(values: Sequence[float], rows: int) -> set[tuple[int, int]]:

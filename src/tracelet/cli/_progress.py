@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
+import msgspec
 import rich.progress
 
+from tracelet._secrets import public
 from tracelet.cli._output import BAD, FAINT, GOOD, Part, console, count, show
 
 if TYPE_CHECKING:
@@ -18,9 +20,15 @@ _REFRESH = 0.1
 
 
 class Progress:
-    """Watches backlogs. As a context manager it also shows the warnings of delivery, each on a line of its own."""
+    """Watches backlogs. As a context manager it also shows the warnings of delivery, and those of the backends' SDKs,
+    each on a line of its own and without secrets.
 
-    def __init__(self) -> None:
+    Args:
+        as_json: whether to write how each ended to standard output, as a line of JSON.
+    """
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self._as_json = as_json
         self._bars = rich.progress.Progress(
             rich.progress.TextColumn("{task.description}", markup=False),
             rich.progress.BarColumn(),
@@ -32,11 +40,13 @@ class Progress:
         )
         self._at_work: dict[rich.progress.TaskID, Backlog] = {}
         self._warnings = _Warnings(logging.WARNING)
+        self._others = _OtherWarnings(logging.WARNING)
 
     def __enter__(self) -> Progress:
         logger = logging.getLogger("tracelet")
         logger.addHandler(self._warnings)
         logger.propagate = False
+        logging.getLogger().addHandler(self._others)
         self._bars.start()
         return self
 
@@ -45,6 +55,7 @@ class Progress:
         logger = logging.getLogger("tracelet")
         logger.propagate = True
         logger.removeHandler(self._warnings)
+        logging.getLogger().removeHandler(self._others)
 
     def began(self, backlog: Backlog) -> None:
         pending = backlog.status.pending
@@ -57,7 +68,10 @@ class Progress:
         for task in [task for task, other in self._at_work.items() if other is backlog]:
             del self._at_work[task]
             self._bars.remove_task(task)
-        show(f"{_label(backlog)}: ", *_ending(backlog))
+        if self._as_json:
+            print(msgspec.json.encode(_result(backlog)).decode(), flush=True)  # noqa: T201
+        else:
+            show(f"{_label(backlog)}: ", *_ending(backlog))
 
     async def refresh(self) -> None:
         """Keep the bars up to date, until it is cancelled."""
@@ -73,6 +87,32 @@ class _Warnings(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if not record.exc_info:
             show((record.getMessage(), FAINT))
+
+
+class _OtherWarnings(logging.Handler):
+    """What the backends' SDKs log, which has no other place in a command."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        show((public(f"{record.name}: {record.getMessage()}"), FAINT))
+
+
+def _result(backlog: Backlog) -> dict[str, Any]:
+    status = backlog.status
+    return {
+        "id": backlog.run.id,
+        "name": backlog.run.name,
+        "directory": str(backlog.directory.path),
+        "backend": backlog.backend,
+        "complete": backlog.complete,
+        "live": backlog.live,
+        "newly_delivered": backlog.delivered,
+        "pending": status.pending,
+        "dropped": status.dropped,
+        "dead_lettered": status.dead_lettered,
+        "outcome": status.outcome,
+        "problem": backlog.problem,
+        "url": status.url,
+    }
 
 
 def _label(backlog: Backlog) -> str:

@@ -12,6 +12,7 @@ import typer
 from tracelet._discovery import find, installed
 from tracelet.backend import Support
 from tracelet.cli import _output
+from tracelet.cli._complete import complete_backend
 from tracelet.cli._output import BAD, FAINT, GOOD, Part, show, show_table
 from tracelet.errors import TraceletError
 from tracelet.events import (
@@ -98,7 +99,9 @@ class _Listed(msgspec.Struct, kw_only=True):
 
 
 def backends(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this backend only.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Show this backend only.", autocompletion=complete_backend)
+    ] = None,
     matrix: Annotated[bool, typer.Option("--matrix", help="Show what each does with every kind of event.")] = False,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Write the matrix in Markdown, with all places.")

@@ -14,6 +14,7 @@ import typer
 from tracelet import _settings
 from tracelet.backend import Outcome
 from tracelet.cli import _runs
+from tracelet.cli._complete import complete_backend
 from tracelet.cli._import_view import ImportView, show_plan, show_problems
 from tracelet.cli._output import BAD, show, show_error
 from tracelet.cli.sync import collect, deliver_all, leave
@@ -47,6 +48,7 @@ def import_(
             metavar="NAME",
             help="Deliver to this backend. May be repeated.",
             show_default="TRACELET_BACKEND, else events are only kept in the journal",
+            autocompletion=complete_backend,
         ),
     ] = None,
     exp_name: Annotated[
@@ -185,14 +187,14 @@ def _destination(backend: list[str] | None, project: str | None, directory: Path
     from tracelet.importing import Destination
 
     try:
-        mode = _settings.mode()
-        names = dict.fromkeys(name for name, _ in _settings.backends(backend or None) if isinstance(name, str))
-        targets = [find(name) for name in names]
+        settings = _settings.resolve(backend=backend or None, project=project)
+        chosen = {name: options for name, options in settings.backend if isinstance(name, str)}
+        targets = [find(name, options) for name, options in chosen.items()]
     except TraceletError as error:
         raise typer.BadParameter(str(error)) from error
-    if mode == "disabled":
+    if settings.mode == "disabled":
         raise typer.BadParameter("nothing is recorded with TRACELET_MODE=disabled")
-    return Destination(_runs.root(directory), _settings.project(project), targets, follow, mode == "online")
+    return Destination(_runs.root(directory), settings.project, targets, follow, settings.mode == "online")
 
 
 def _deliver_all(places: list[Path], destination: Destination, timeout: float) -> bool:

@@ -2,209 +2,184 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
 
 from tracelet.cli import _output, _runs
-from tracelet.cli._output import BAD, FAINT, GOOD, Part, show, show_table
-from tracelet.journal import RunDirectory, holder
-from tracelet.status import BackendStatus, RunStatus, read_status
+from tracelet.cli._delivery import Standing, account_of, as_json, problem_part, settled, stand
+from tracelet.cli._output import FAINT, Part, count, moment, show, show_fields, show_table
+from tracelet.cli._runs import Found, find_run, found_in, look_at
 
 EXIT_CODES = """\b
 Exit codes:
-  0  nothing is pending
-  1  something is pending, or a run's record is damaged
-  2  there is no such run, or an option is wrong"""
+  0    nothing is pending
+  1    something is pending, or a run's record is damaged
+  2    there is no such run, or an option is wrong
+  130  --watch was ended with Ctrl-C"""
 
-
-class _Listed(msgspec.Struct, kw_only=True):
-    """A run as it is shown; `problem` tells why there is no more to say of it, `foreign` that it is something else."""
-
-    id: str
-    directory: str
-    started: float
-    status: RunStatus | None = None
-    delivered_by: dict[str, int | None] = {}
-    problem: str | None = None
-    foreign: bool = False
-
-    @property
-    def fine(self) -> bool:
-        return self.foreign or (self.status is not None and not self.status.pending)
-
-    def as_json(self) -> dict[str, Any]:
-        """One flat record; what is not known is left out."""
-        known: dict[str, Any] = {"id": self.id, "directory": self.directory, "started": self.started}
-        if self.status is None:
-            return known | {"problem": self.problem}
-        account: dict[str, Any] = msgspec.to_builtins(self.status)
-        for name, backend in account["backends"].items():
-            backend["delivered_by"] = self.delivered_by[name]
-        return known | account
+_Listed = tuple[Found, Standing | None]
 
 
 def status(
-    run: Annotated[
-        str | None,
-        typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or the run's directory."),
-    ] = None,
+    run: _runs.MaybeRun = None,
     directory: _runs.Directory = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many runs to list.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    pending: Annotated[bool, typer.Option("--pending", help="List only runs with something pending.")] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Go on showing it: RUN, until it is over and delivered or nobody delivers it any more; without RUN, "
+            "what is live or pending, until Ctrl-C.",
+        ),
+    ] = False,
+    interval: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            metavar="SECONDS",
+            help="How often --watch looks.",
+            show_default="1 on a terminal, else 10",
+        ),
+    ] = None,
+    as_json: _runs.AsJson = False,
 ) -> None:
     """Show how the delivery of runs is going.
 
-    Without RUN, list the runs, the newest first; with it, give the full account of each of its backends:
-    emitted = delivered + dropped + dead-lettered + pending.
+    Without RUN, list the runs, the newest first, with what each backend has, and has not had; with RUN, give the full
+    account of each of its backends: emitted = delivered + dropped + dead-lettered + pending. What runs are and what
+    they say is shown by tracelet runs and tracelet show.
     """
     runs = _runs.root(directory)
-    if run is not None:
-        listed = [_read(_runs.find_run(run, runs))]
-        left_out = 0
-    else:
-        newest = sorted(_runs.all_runs(runs), key=_started, reverse=True)
-        listed = [_read(path) for path in newest[:limit]]
-        left_out = len(newest) - len(listed)
-    if as_json:
-        found = [one.as_json() for one in listed]
-        typer.echo(msgspec.json.format(msgspec.json.encode(found if run is None else found[0])).decode())
-    elif run is not None:
-        _show_account(listed[0])
-    else:
-        _show_list(listed, runs, left_out)
-    if not all(one.fine for one in listed):
+    if watch:
+        from tracelet.cli._watch import watch_one, watch_runs
+
+        if run is None:
+            raise typer.Exit(watch_runs(runs, interval, in_json=as_json))
+        raise typer.Exit(watch_one(find_run(run, runs), interval, in_json=as_json))
+    if not (_list(runs, limit, pending, as_json) if run is None else _one(look_at(find_run(run, runs)), as_json)):
         raise typer.Exit(1)
 
 
-def _read(path: Path) -> _Listed:
-    directory = RunDirectory(path)
-    listed = _Listed(id=directory.id, directory=str(path), started=_started(path))
-    try:
-        listed.status = read_status(directory)
-        listed.delivered_by = {name: holder(directory.cursor(name)) for name in listed.status.backends}
-    except (FileNotFoundError, NotADirectoryError):
-        listed.foreign = not (path / "journal").is_dir()
-        listed.problem = "not a run" if listed.foreign else "run.json is missing"
-    except msgspec.MsgspecError as error:
-        listed.problem = f"run.json is damaged: {error}"
-    except OSError as error:
-        listed.problem = f"it can't be read: {error}"
-    return listed
+def _one(found: Found, in_json: bool) -> bool:
+    standing = stand(found)
+    if in_json:
+        _write_json(as_json(found, standing))
+    else:
+        _show_account(found, standing)
+    return _fine(found, standing)
 
 
-def _started(path: Path) -> float:
-    try:
-        return RunDirectory(path).read_record().created
-    except (OSError, msgspec.MsgspecError):
-        return os.lstat(path).st_mtime
+def _list(runs: Path, limit: int, only_pending: bool, in_json: bool) -> bool:
+    everything = found_in(runs)
+    wanted: Iterable[Found] = (found for found in everything if not settled(found)) if only_pending else everything
+    listed = list(islice(_read(wanted, only_pending), limit))
+    older = unsettled = 0
+    for found in everything:
+        older += 1
+        unsettled += not settled(found) and not _fine(found, stand(found))
+    if in_json:
+        _write_json([as_json(*one) for one in listed])
+    else:
+        _show_list(listed, runs, only_pending)
+        _show_left_out(older, unsettled, len(listed), only_pending)
+    return not unsettled and all(_fine(*one) for one in listed)
 
 
-def _state(listed: _Listed, name: str, backend: BackendStatus) -> tuple[str, str]:
-    """How it stands, in a word; what was under way when its process ended is under way no more."""
-    if backend.outcome is not None and not backend.pending:
-        return "closed", GOOD
-    if backend.state in ("paused", "hung", "failed"):
-        return backend.state, BAD
-    if listed.delivered_by[name] is None:
-        return "waiting", "yellow" if backend.pending else ""
-    return backend.state, "yellow" if backend.state == "retrying" else ""
+def _read(wanted: Iterable[Found], only_pending: bool) -> Iterator[_Listed]:
+    for found in wanted:
+        standing = stand(found)
+        if not (only_pending and _fine(found, standing)):
+            yield found, standing
+
+
+def _fine(found: Found, standing: Standing | None) -> bool:
+    return found.foreign or (standing is not None and not standing.status.pending)
+
+
+def _write_json(value: object) -> None:
+    typer.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
 
 
 # The list of runs.
 
 
-def _show_list(listed: list[_Listed], runs: Path, left_out: int) -> None:
+def _show_list(listed: list[_Listed], runs: Path, only_pending: bool) -> None:
     if not listed:
-        show(f"no runs in {runs}")
+        show(f"nothing is pending in {runs}" if only_pending else f"no runs in {runs}")
     elif _output.console.is_terminal:
         for one in listed:
-            _show_listed(one)
+            _show_listed(*one)
     else:
         heading = ["started", "id", "name", "project", "backend", "delivered", "pending", "state", "outcome"]
-        show_table(heading, [row for one in listed for row in _rows(one)])
-    if left_out:
-        show((f"{_output.count(left_out, 'older run')} not shown: --limit {len(listed) + left_out}", FAINT))
+        show_table(heading, [row for one in listed for row in _rows(*one)])
 
 
-def _show_listed(one: _Listed) -> None:
+def _show_left_out(older: int, unsettled: int, listed: int, only_pending: bool) -> None:
+    if only_pending and unsettled:
+        show((f"{count(unsettled, 'older run')} with something pending not shown: --limit {listed + unsettled}", FAINT))
+    elif older and not only_pending:
+        parts: list[Part] = [(f"{count(older, 'older run')} not shown: --limit {listed + older}", FAINT)]
+        if unsettled:
+            parts.append((f"; {unsettled:,} of them with something pending: --pending", "yellow"))
+        show(*parts)
+
+
+def _show_listed(found: Found, standing: Standing | None) -> None:
     """A run over two lines or more, since its id takes half the width of a terminal."""
-    if one.status is None:
-        show((one.id, "bold"), f"  {_output.moment(one.started)}  ", (str(one.problem), BAD))
+    if standing is None:
+        show((found.id, "bold"), f"  {moment(found.started)}  ", problem_part(found))
         return
-    show((one.id, "bold"), f"  {_output.moment(one.started)}  {one.status.name} ", (f"({one.status.project})", FAINT))
-    width = max(map(len, one.status.backends), default=0)
-    for name, backend in one.status.backends.items():
-        text, style = _state(one, name, backend)
+    status = standing.status
+    show((found.id, "bold"), f"  {moment(found.started)}  {status.name} ", (f"({status.project})", FAINT))
+    width = max(map(len, status.backends), default=0)
+    for name, backend in status.backends.items():
+        text, style = standing.state(name)
         outcome = f" ({backend.outcome})" if backend.outcome else ""
         show(
             f"  {name.ljust(width)}  {backend.delivered:>11,} delivered  ",
             (f"{backend.pending:>9,} pending  ", "" if backend.pending else FAINT),
             (f"{text}{outcome}", style),
         )
-    if not one.status.backends:
-        show((f"  no backend: {_output.count(one.status.emitted)} in the journal", FAINT))
+    if not status.backends:
+        show((f"  no backend: {count(status.emitted)} in the journal", FAINT))
 
 
-def _rows(one: _Listed) -> Iterator[list[Part]]:
-    started = _output.moment(one.started)
-    if one.status is None:
-        yield [started, one.id, "-", "-", "-", "-", "-", "-", str(one.problem)]
+def _rows(found: Found, standing: Standing | None) -> Iterator[list[Part]]:
+    started = moment(found.started)
+    if standing is None:
+        yield [started, found.id, "-", "-", "-", "-", "-", "-", problem_part(found)]
         return
-    run: list[Part] = [started, one.id, one.status.name, one.status.project]
-    for name, backend in one.status.backends.items():
-        state = _state(one, name, backend)
+    run: list[Part] = [started, found.id, standing.status.name, standing.status.project]
+    for name, backend in standing.status.backends.items():
+        state = standing.state(name)
         yield [*run, name, f"{backend.delivered:,}", f"{backend.pending:,}", state, backend.outcome or "-"]
-    if not one.status.backends:
+    if not standing.status.backends:
         yield [*run, "-", "-", "-", "-", "-"]
 
 
 # The account of one run.
 
 
-def _show_account(one: _Listed) -> None:
-    show((one.id, "bold"))
-    _show_fields({"directory": one.directory, "started": _output.moment(one.started)})
-    if one.status is None:
-        _show_fields({"problem": (str(one.problem), BAD)})
+def _show_account(found: Found, standing: Standing | None) -> None:
+    show((found.id, "bold"))
+    show_fields({"directory": str(found.directory.path), "started": moment(found.started)})
+    if standing is None:
+        show_fields({"problem": problem_part(found)})
         return
-    _show_fields({"name": one.status.name, "project": one.status.project, "emitted": f"{one.status.emitted:,}"})
-    if one.status.lost:
-        _show_fields({"lost": (f"{one.status.lost:,}", BAD)})
-    for name, backend in one.status.backends.items():
+    status = standing.status
+    show_fields({"name": status.name, "project": status.project, "emitted": f"{status.emitted:,}"})
+    if status.lost:
+        show_fields({"lost": (f"{status.lost:,}", _output.BAD)})
+    for name in status.backends:
         show()
         show((name, "bold"))
-        _show_fields(_account(one, name, backend))
-    if any(one.status.pending.values()):
+        show_fields(account_of(standing, name))
+    if any(status.pending.values()):
         show()
-        show(f"Deliver what is pending with: tracelet sync {one.directory}")
-
-
-def _account(one: _Listed, name: str, backend: BackendStatus) -> dict[str, Part]:
-    text, style = _state(one, name, backend)
-    process = one.delivered_by[name]
-    dropped: dict[str, Part] = {
-        f"dropped ({reason})": (f"{number:,}", BAD) for reason, number in backend.dropped.items()
-    }
-    return {
-        "emitted": f"{backend.emitted:,}",
-        "delivered": f"{backend.delivered:,}",
-        **(dropped or {"dropped": "0"}),
-        "dead-lettered": (f"{backend.dead_lettered:,}", BAD if backend.dead_lettered else ""),
-        "pending": (f"{backend.pending:,}", "yellow" if backend.pending else ""),
-        "degraded": f"{backend.degraded:,}",
-        "retries": f"{backend.retries:,}",
-        "state": (text if process is None else f"{text}, delivered by process {process}", style),
-        "outcome": backend.outcome or "-",
-        "last error": backend.last_error or "-",
-        "url": backend.url or "-",
-    }
-
-
-def _show_fields(fields: Mapping[str, Part]) -> None:
-    for name, value in fields.items():
-        show((f"  {name:<24}", FAINT), value)
+        show(f"Deliver what is pending with: tracelet sync {found.directory.path}")

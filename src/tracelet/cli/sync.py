@@ -12,7 +12,9 @@ import msgspec
 import typer
 
 from tracelet.cli import _runs
-from tracelet.cli._output import BAD, count, show
+from tracelet.cli._complete import complete_backend, complete_run
+from tracelet.cli._delivery import settled
+from tracelet.cli._output import BAD, count, notes_on_stderr, show
 from tracelet.cli._progress import Progress
 from tracelet.errors import TraceletError
 from tracelet.journal import RunDirectory
@@ -34,6 +36,7 @@ def sync(
         typer.Argument(
             metavar="RUN",
             help="Runs, by id, the beginning of the id, or directory; all with something pending if none is given.",
+            autocompletion=complete_run,
         ),
     ] = None,
     backend: Annotated[
@@ -42,6 +45,7 @@ def sync(
             metavar="NAME",
             help="Deliver to this backend only; a run that has not been delivered to it before is now, from its "
             "beginning. May be repeated.",
+            autocompletion=complete_backend,
         ),
     ] = None,
     directory: _runs.Directory = None,
@@ -53,32 +57,39 @@ def sync(
             help="Give up on a backend that fails for that long without taking anything.",
         ),
     ] = 60.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write a line of JSON for each run and backend, when it is done.")
+    ] = False,
 ) -> None:
     """Deliver what is pending.
 
     That is what was logged offline, while a server was down, or by a machine that died. Credentials come from the
     environment, as when training. It may be interrupted and repeated: it goes on where it stopped. Beside a training
-    that delivers by itself it leaves the delivery to that.
+    that delivers by itself it leaves the delivery to that. tracelet status --pending lists what it would deliver.
     """
     sys.path.append(os.getcwd())  # where the training found a backend that is named by its module
     folder = _runs.root(directory)
-    places = [_runs.find_run(run, folder) for run in runs] if runs else _runs.all_runs(folder)
+    places = [_runs.find_run(run, folder) for run in runs] if runs else _runs.all_runs(folder)[::-1]
     _check_backends(backend or [])
-    backlogs, readable = collect(places, backend or [])
-    if not backlogs:
-        if readable:
-            show("nothing to do: everything is delivered")
-        raise typer.Exit(0 if readable else 1)
-    complete = deliver_all(backlogs, timeout)
+    if not runs and not backend:
+        places = [place for place in places if not settled(_runs.look_at(place))]
+    with notes_on_stderr(as_json):
+        backlogs, readable = collect(places, backend or [])
+        if not backlogs:
+            if readable:
+                show("nothing to do: everything is delivered")
+            raise typer.Exit(0 if readable else 1)
+        complete = deliver_all(backlogs, timeout, as_json=as_json)
     leave(0 if complete and readable else 1)
 
 
 def _check_backends(names: list[str]) -> None:
     from tracelet._discovery import find
+    from tracelet._settings import options_of
 
     for name in names:
         try:
-            find(name)
+            find(name, options_of(name))
         except TraceletError as error:
             raise typer.BadParameter(str(error), param_hint="--backend") from error
 
@@ -102,7 +113,7 @@ def collect(places: list[Path], backends: list[str]) -> tuple[list[Backlog], boo
     return backlogs, readable
 
 
-def deliver_all(backlogs: list[Backlog], timeout: float) -> bool:
+def deliver_all(backlogs: list[Backlog], timeout: float, *, as_json: bool = False) -> bool:
     """Whether everything is delivered in the end."""
     import anyio
 
@@ -115,7 +126,7 @@ def deliver_all(backlogs: list[Backlog], timeout: float) -> bool:
             tasks.cancel_scope.cancel()
 
     try:
-        with Progress() as view:
+        with Progress(as_json=as_json) as view:
             anyio.run(run)
     except KeyboardInterrupt:
         left = sum(backlog.account().pending for backlog in backlogs)

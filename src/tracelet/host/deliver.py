@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -14,14 +15,22 @@ import anyio
 import msgspec
 
 from tracelet._bus import Bus
-from tracelet._discovery import Target, find, redact
+from tracelet._discovery import Target, find
+from tracelet._secrets import learn_environment, public
 from tracelet.errors import TraceletError
 from tracelet.host.process import DONE, GAVE_UP, HUNG, Hello
 from tracelet.journal import Cursor, RunDirectory
+from tracelet.status import read_status
 
 PATIENCE = 300.0
 """How long, in seconds, delivery goes on without success when the training is over; `tracelet sync` takes it up."""
 
+LAST_EFFORT = 20.0
+"""How long, in seconds, a process that was asked to end (SIGTERM) goes on while things get through."""
+
+_STALL = 4.0  # seconds without success that end such a process, well before `tracelet sync` has waited enough for it
+_STUCK = ("retrying", "paused", "hung", "failed")
+_TERMINATED = 143  # the exit code of SIGTERM: another process takes over, if the training goes on
 _TICK = 0.25
 _NICENESS = 19
 _GRACE = 5.0
@@ -31,11 +40,16 @@ log = logging.getLogger("tracelet.delivery")
 
 class _Redacting(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return str(redact(super().format(record)))
+        return public(super().format(record))
 
 
 def main(directory: Path, backend: str) -> None:
-    """Serve a backend; ends the process, without waiting for threads that may hang."""
+    """Serve a backend; ends the process, without waiting for threads that may hang.
+
+    Where a whole job is told to end (SIGTERM to all its processes, SIGKILL some seconds later), that is when the last
+    events come: so the process goes on for a while if it gets on, see `LAST_EFFORT`.
+    """
+    learn_environment()
     output = logging.StreamHandler()
     output.setFormatter(_Redacting("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[output])
@@ -66,7 +80,7 @@ def _serve(directory: RunDirectory, backend: str) -> int:
         log.error("%s", error)
         cursor = Cursor.acquire(directory.cursor(backend))
         if cursor is not None:
-            cursor.fail(str(redact(str(error))))
+            cursor.fail(public(str(error)))
         return GAVE_UP
     os.set_blocking(0, False)
     return anyio.run(_deliver, directory, target)
@@ -88,6 +102,7 @@ def _read_hello() -> Hello:
 async def _deliver(directory: RunDirectory, target: Target) -> int:
     bus = Bus(directory, [target], control=0)
     watchdog = _Watchdog(bus, target.delivery.timeout + _GRACE)
+    signal.signal(signal.SIGTERM, watchdog.terminate)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_attend, bus, directory, watchdog, tasks.cancel_scope)
         await bus.run()
@@ -95,6 +110,8 @@ async def _deliver(directory: RunDirectory, target: Target) -> int:
     phases = {subscription.cursor.record.phase for subscription in bus.subscriptions}
     if phases == {"closed"}:
         return DONE
+    if watchdog.terminated is not None:
+        return _TERMINATED
     return HUNG if "hung" in phases else GAVE_UP
 
 
@@ -111,7 +128,21 @@ async def _attend(bus: Bus, directory: RunDirectory, watchdog: _Watchdog, scope:
             if time.monotonic() - progress > PATIENCE:
                 log.warning("nothing got through for %g s; `tracelet sync` goes on from here", PATIENCE)
                 scope.cancel()
+        if watchdog.terminated is not None and had_its_time(bus, directory, watchdog.terminated):
+            log.warning("terminated; what is left goes on from here")
+            scope.cancel()
         await anyio.sleep(_TICK)
+
+
+def had_its_time(bus: Bus, directory: RunDirectory, terminated: float) -> bool:
+    """Whether a process that was asked to end at that time has to do so now."""
+    now = time.monotonic()
+    if now - terminated > LAST_EFFORT or not bus.subscriptions:
+        return True
+    if any(subscription.cursor.record.phase in _STUCK for subscription in bus.subscriptions):
+        return True
+    progress = max([terminated, *(subscription.last_progress for subscription in bus.subscriptions)])
+    return now - progress > _STALL and bool(read_status(directory, [s.name for s in bus.subscriptions]).pending)
 
 
 class _Watchdog:
@@ -119,13 +150,22 @@ class _Watchdog:
 
     def __init__(self, bus: Bus, limit: float) -> None:
         self.last_tick = time.monotonic()
+        self.terminated: float | None = None
+        """When the process was asked to end, on the monotonic clock."""
         self._bus = bus
         self._limit = limit
         threading.Thread(target=self._watch, name="tracelet watchdog", daemon=True).start()
 
+    def terminate(self, *_: object) -> None:
+        """The handler of SIGTERM; the second one ends the process at once."""
+        if self.terminated is not None:
+            os._exit(_TERMINATED)
+        self.terminated = time.monotonic()
+        self._limit = min(self._limit, _STALL)
+
     def _watch(self) -> None:
         while (late := time.monotonic() - self.last_tick) < self._limit:
-            time.sleep(min(1.0, self._limit - late))
+            time.sleep(min(1.0, max(0.0, self._limit - late)))
         log.error("the backend blocked the event loop for %.0f s", late)
         try:
             for subscription in self._bus.subscriptions:

@@ -4,83 +4,139 @@ from __future__ import annotations
 
 import atexit
 import sys
+import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from contextlib import suppress
+from types import FrameType
+from typing import NamedTuple
 
 from tracelet.backend import Outcome
+from tracelet.host import signs
+from tracelet.host.cells import Cells
+from tracelet.run import outcome_of
 
-_INTERRUPTED = 130  # what shells and command lines make of Ctrl-C
+_UNSAID = object()
+
+
+class Ending(NamedTuple):
+    """How a script ended.
+
+    Attributes:
+        reason: why the outcome is not what the exit code suggests; else empty.
+        waited: how long the runs that ended before at this exit have taken, in seconds.
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    waited: float = 0.0
 
 
 class ExitWatch:
     """Calls back when the interpreter exits, with the outcome that the exit stands for.
 
-    It sees an uncaught exception (as killed if it is Ctrl-C, else as failed) and `sys.exit` with anything but 0 or
-    None (as killed if it is 130). A bare `raise SystemExit` can't be seen and counts as completed.
+    - The script was left by an exception: failed; by Ctrl-C: killed.
+    - It asked for an exit code with `sys.exit`, `exit` or `quit`: completed for 0 and None; killed for what stands for
+      a signal to end (129, 130 and 143); else failed. One that was caught before it ended the script does not count.
+    - A thread ended with an exception: failed, unless the script did worse.
+    - In an IPython session the last cell decides; a kernel that is restarted was killed. Other interactive sessions are
+      completed, as a mistake there is no failure.
+
+    The code of a bare `raise SystemExit(1)` can't be seen, for the interpreter has thrown it away by then: completed.
+    A multiprocessing worker ends as its function does.
     """
 
-    def __init__(self, finish: Callable[[Outcome], None]) -> None:
+    def __init__(self, finish: Callable[[Ending], None]) -> None:
         self._finish = finish
         self._seen = getattr(sys, "last_value", None)
+        self._script: FrameType | None = None
+        self._code: object = _UNSAID
+        self._death = ""
+        self._interrupted = False
+        self._cells: Cells | None = None
+        self._in_worker: Callable[[], object] = bool
 
     def install(self) -> None:
         """Begin to watch."""
-        _exits.watch(self)
+        self._script = signs.outermost_frame()
+        self._cells = Cells()
+        signs.begin(self)
         atexit.register(self._at_exit)
+        self._in_worker = _call_at_the_end_of_a_worker(self._at_exit)
 
     def remove(self) -> None:
         """Watch no more."""
         atexit.unregister(self._at_exit)
-        _exits.ignore(self)
+        self._in_worker()
+        signs.end(self)
+        if self._cells is not None:
+            self._cells.close()
+        self._script = None  # with all its variables
+
+    def exiting(self, code: object) -> None:
+        self._code = code
+
+    def thread_died(self, how: str) -> None:
+        self._death = self._death or how
+
+    def interrupted(self) -> None:
+        self._interrupted = True
 
     def _at_exit(self) -> None:
-        self._finish(self._outcome())
+        # A second Ctrl-C means not to wait, and what is pending has been said.
+        with suppress(KeyboardInterrupt, SystemExit), _closing:
+            self._finish(self._ending())
+
+    def _ending(self) -> Ending:
+        outcome, reason = self._outcome(), ""
+        if outcome is Outcome.COMPLETED and self._death:
+            outcome, reason = Outcome.FAILED, self._death
+        return Ending(outcome, reason, _closing.waited)
 
     def _outcome(self) -> Outcome:
+        if self._cells is not None and self._cells.followed:
+            ended = outcome_of(self._cells.error)
+            return Outcome.KILLED if ended is Outcome.COMPLETED and self._cells.restarting else ended
+        if self._interrupted:
+            return Outcome.KILLED
+        if self._script is not None and signs.returned(self._script):
+            return Outcome.COMPLETED
         # The interpreter leaves an uncaught exception here before it exits.
         uncaught = getattr(sys, "last_value", None)
-        if uncaught is not None and uncaught is not self._seen:
-            return Outcome.KILLED if isinstance(uncaught, KeyboardInterrupt) else Outcome.FAILED
-        if _exits.code in (None, 0):
-            return Outcome.COMPLETED
-        return Outcome.KILLED if _exits.code == _INTERRUPTED else Outcome.FAILED
+        if uncaught is not None and uncaught is not self._seen and not hasattr(sys, "ps1"):
+            return outcome_of(uncaught)
+        if self._code is _UNSAID:
+            return Outcome.COMPLETED if signs.worker_code() is None else Outcome.FAILED
+        return outcome_of(SystemExit(self._code))
 
 
-class _Exits:
-    """Stands in for `sys.exit` while anybody watches, and remembers what it was last called with.
-
-    It is put back when nobody does, unless somebody else replaced it since; then it only passes on. Somebody else's
-    replacement may lead back to this one, which must not call it again then.
-    """
+class _Closing:
+    """The end of all runs at one exit, which have one deadline together."""
 
     def __init__(self) -> None:
-        self.code: object = None
-        self._watches: set[ExitWatch] = set()
-        self._first: Callable[..., Any] = sys.exit
-        self._original = self._first
-        self._exiting = False
+        self._began: float | None = None
+        self._hurried = False
 
-    def watch(self, watch: ExitWatch) -> None:
-        if not self._watches:
-            self.code = None
-            if sys.exit != self.exit:
-                self._original, sys.exit = sys.exit, self.exit
-        self._watches.add(watch)
+    @property
+    def waited(self) -> float:
+        if self._hurried:
+            return float("inf")
+        return 0.0 if self._began is None else time.monotonic() - self._began
 
-    def ignore(self, watch: ExitWatch) -> None:
-        self._watches.discard(watch)
-        if not self._watches and sys.exit == self.exit:
-            sys.exit = self._original
+    def __enter__(self) -> None:
+        if self._began is None:
+            self._began = time.monotonic()
 
-    def exit(self, code: str | int | None = None, /) -> NoReturn:
-        self.code = code
-        original = self._first if self._exiting else self._original
-        self._exiting = True
-        try:
-            original(code)
-        finally:
-            self._exiting = False
-        raise AssertionError("sys.exit returned")
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._hurried = self._hurried or kind is not None
 
 
-_exits = _Exits()
+_closing = _Closing()
+
+
+def _call_at_the_end_of_a_worker(call: Callable[[], None]) -> Callable[[], object]:
+    """In a multiprocessing worker, which may end without the interpreter's exit; returns what undoes it."""
+    if signs.worker_code() is None:
+        return bool
+    from multiprocessing.util import Finalize
+
+    return Finalize(None, call, exitpriority=0).cancel

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from tracelet._notices import say
@@ -16,6 +17,15 @@ FSYNC_INTERVAL = 0.5
 """At most this many seconds of events are lost with the machine's power."""
 
 _TICK = 0.1
+
+_QUOTA = "the quota of"
+_ADVICE = {
+    _QUOTA: "Metrics, media and console lines are recorded again once the backends have taken what is there; "
+    "a larger quota= holds more",
+    "would stay free": "Metrics, media, files and console lines are recorded again once there is more space; "
+    "`tracelet gc` lists runs that can go, and min_free= is the limit",
+}
+"""By a part of the reason."""
 
 
 class Keeper:
@@ -45,9 +55,10 @@ class Keeper:
         self.nudges.put(True)
 
     def start(self, recorder: Recorder) -> None:
-        """Start the thread."""
+        """Start the thread, if there can be one: not while the interpreter exits. The journal does without it."""
         self._recorder = recorder
-        self._thread.start()
+        with suppress(RuntimeError):
+            self._thread.start()
 
     def stop(self) -> None:
         """End the thread, and wait for it to have ended."""
@@ -80,12 +91,21 @@ class Keeper:
             self._say_once(f"the journal can't be synced to the disk: {error}")
         if sync:
             self._synced = time.monotonic()
-        if recorder.loss_reason is not None:
+        reason, waits = recorder.loss_reason, recorder.waiting_for
+        if reason is not None:
             self._say_once(
-                f"events are being lost: {recorder.loss_reason} ({recorder.directory.path}); training goes on, "
-                "and the number is said at the end",
-                re.split("[(:]", recorder.loss_reason)[0],
+                f"events are being lost: {reason} ({recorder.directory.path}); training goes on, "
+                f"and the number is said at the end{self._advice(reason)}",
+                _topic(reason),
             )
+        if waits is not None:
+            self._say_once(f"calls wait for room: {waits} ({recorder.directory.path}){self._advice(waits)}", "wait")
+
+    def _advice(self, reason: str) -> str:
+        """What can be done about a loss, if there is something."""
+        if _QUOTA in reason and not self._backends:
+            return ". Without a backend nothing of it is removed; a larger quota= holds more"
+        return next((f". {advice}" for known, advice in _ADVICE.items() if known in reason), "")
 
     def _guarded(self, look_after: Callable[[], None]) -> None:
         try:
@@ -112,3 +132,8 @@ class Keeper:
         if (topic or message) not in self._said:
             self._said.add(topic or message)
             self._tell(message)
+
+
+def _topic(reason: str) -> str:
+    """What is said once of several reasons."""
+    return next((known for known in _ADVICE if known in reason), re.split("[(:]", reason)[0])

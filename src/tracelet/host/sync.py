@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 
 from tracelet._bus import Bus
-from tracelet._discovery import Target, find, public_options, redact
+from tracelet._discovery import Target, find, public_options
+from tracelet._redaction import without_logins
+from tracelet._secrets import learn_environment, public
+from tracelet._settings import options_of
 from tracelet.errors import TraceletError
 from tracelet.journal import Cursor, RunDirectory, RunRecord, holder, read_cursor
 from tracelet.status import BackendStatus, read_status
@@ -93,14 +96,20 @@ class Backlog:
             self.live = is_live(self.directory)  # a while may have passed
             self.problem = self._left_to()
             if self.problem is None:
-                target = find(self.backend, self.run.backends[self.backend])
+                target = find(self.backend, self._options())
                 await self._take_over(timeout)
                 await self._serve(target, timeout if retry else 0.0)
         except (TraceletError, OSError) as error:
-            self.problem = str(redact(str(error)))
+            self.problem = public(str(error))
         self.status = self.account()
         if not self.complete and self.problem is None:
             self.problem = self.status.last_error or self.status.state
+
+    def _options(self) -> dict[str, Any]:
+        """What the run was begun with; the secrets, which are not kept with it, from pyproject.toml."""
+        project, kept = options_of(self.backend), self.run.backends[self.backend]
+        same = {key: value for key, value in project.items() if without_logins(value) == kept.get(key, value)}
+        return {**kept, **same}
 
     def _left_to(self) -> str | None:
         """Who is to be left alone with it; None if nobody is."""
@@ -141,7 +150,8 @@ class Backlog:
 
     async def _end_process(self, pid: int) -> None:
         with suppress(ProcessLookupError):  # it may have ended by itself just now
-            os.kill(pid, signal.SIGTERM)
+            if pid:  # one that takes the cursor just now has not said its number yet; and 0 would be ourselves
+                os.kill(pid, signal.SIGTERM)
         with anyio.move_on_after(_TAKEOVER):
             while holder(self._cursor) == pid:  # noqa: ASYNC110 - the kernel releases the lock, and tells nobody
                 await anyio.sleep(_TICK)
@@ -187,7 +197,7 @@ def find_backlogs(directory: RunDirectory, only: Collection[str] = ()) -> list[B
 
 
 def add_backend(directory: RunDirectory, name: str) -> None:
-    """Have a run delivered to one more backend, with the options that its plugin finds in the environment.
+    """Have a run delivered to one more backend, with the options of pyproject.toml and of the environment.
 
     Raises:
         UnknownBackend, BrokenBackend, InvalidOptions: it can't be used.
@@ -196,7 +206,7 @@ def add_backend(directory: RunDirectory, name: str) -> None:
     """
     record = directory.read_record()
     if name not in record.backends:
-        record.backends[name] = public_options(find(name))
+        record.backends[name] = public_options(find(name, options_of(name)))
         directory.write_record(record)
 
 
@@ -213,6 +223,7 @@ async def deliver(backlogs: Sequence[Backlog], timeout: float, watcher: Watcher)
     Args:
         timeout: see `Backlog.deliver`.
     """
+    learn_environment()
     queues: dict[str, list[Backlog]] = {}
     for backlog in backlogs:
         queues.setdefault(backlog.backend, []).append(backlog)

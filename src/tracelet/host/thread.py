@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from tracelet._blocking import LaneThreads
 from tracelet._discovery import Target
+from tracelet.errors import DeliveryFailed
 from tracelet.journal import RunDirectory
 
 
@@ -23,12 +24,17 @@ class ThreadHost:
         self._thread = threading.Thread(target=self._serve, name="tracelet bus", daemon=True)
 
     def start(self) -> None:
-        """Start the thread. Raises OSError."""
+        """Start the thread. Raises DeliveryFailed or OSError; it is not tried again."""
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
-        # Here and not in the bus's thread, which may get to it only when the script has ended, and no thread can start.
-        self._blocking = {target.name: LaneThreads(target.name) for target in self._targets}
-        self._thread.start()
+        try:
+            # Here and not in the bus's thread, which may get to it only when the script has ended, and no thread can
+            # start.
+            self._blocking = {target.name: LaneThreads(target.name) for target in self._targets}
+            self._thread.start()
+        except RuntimeError as error:
+            os.close(self._reader)
+            raise DeliveryFailed(", ".join(target.name for target in self._targets), str(error)) from error
 
     def wake(self) -> None:
         if self._writer >= 0 and self._thread.is_alive():

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from tracelet.integrations._said import REDACTED
+from tracelet._redaction import REDACTED
 
 
 class Parsed(Struct, frozen=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -11,22 +10,12 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from tracelet import _values
+from tracelet._redaction import redacted
 from tracelet.codec import decode
 from tracelet.events import Kind, Lane
 from tracelet.journal import LogReader, Position, RunDirectory
 from tracelet.run import AsyncRun, Run
 
-REDACTED = "<redacted>"
-
-_WORDS = r"secret|passw(?:or)?d|passphrase|(?:api|access|private)[_-]?key|credential|\bpwd\b|\bauth\b"
-_TOKENS = r"token(?!i[sz]|s_)"  # a tokenizer is none, and neither are tokens_seen
-_SECRET = re.compile(_WORDS, re.I)
-_TOKEN = re.compile(_TOKENS, re.I)
-# Within a text, as in the repr of an object or in a URL's query: password='…', "token": …, ?access_token=…
-_SAID = re.compile(
-    rf"""(['"]?[\w-]*(?:{_WORDS}|{_TOKENS})[\w-]*['"]?\s*[=:]\s*)('[^']*'|"[^"]*"|[^\s,;&)}}\]'"]+)""", re.I
-)
-_LOGIN = re.compile(r"(\w://)[^/\s]*@")
 _STATED = frozenset((Kind.PARAMS_LOGGED.value, Kind.HPARAMS_LOGGED.value))
 _MANY = 1 << 16
 
@@ -97,27 +86,6 @@ def declare(run: Run | AsyncRun, values: Mapping[Any, Any]) -> None:
         fresh = {name: value for name, value in flat.items() if name not in names}
         if fresh:
             run.log_params(fresh)
-
-
-def redacted(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters without secrets: those whose names speak of one, `user:password@` in URLs, and what a text (of an
-    object, say) gives such a name, also within lists.
-
-    A number that is called a token is a count or an id, and stays.
-    """
-    return {name: _shown(name, value) for name, value in values.items()}
-
-
-def _shown(name: str, value: Any) -> Any:
-    if value is None or isinstance(value, bool) or value in ("", [], ()):
-        return value
-    if _SECRET.search(name) or (_TOKEN.search(name) and not isinstance(value, int | float)):
-        return REDACTED
-    if isinstance(value, list | tuple):
-        return [_shown(name, item) for item in value]
-    if isinstance(value, str):
-        return _SAID.sub(rf"\1{REDACTED}", _LOGIN.sub(r"\1", value))
-    return value
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

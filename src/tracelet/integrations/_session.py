@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Mapping
-from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypedDict, Unpack
+from typing import Any, TypeAlias, Unpack
 from weakref import WeakSet
 
 from tracelet import _settings
+from tracelet._inert import InertRun
 from tracelet._notices import say
-from tracelet._settings import Backends
+from tracelet._settings import Backends, RunSettings
 from tracelet.api import start_logging
 from tracelet.backend import Outcome
 from tracelet.run import AsyncRun, Run, active_run
@@ -20,17 +20,11 @@ BackendNames: TypeAlias = str | list[str] | dict[str, dict[str, Any]] | None
 """What `start_logging` takes as `backend`, in types that command line parsers understand."""
 
 
-class StartOptions(TypedDict, total=False):
+class StartOptions(RunSettings, total=False):
     """The other arguments of `start_logging`."""
 
     config: Mapping[str, Any] | None
     tags: Mapping[str, str] | None
-    run_id: str | None
-    resume: Literal["allow", "must", "never"] | None
-    host: Literal["process", "thread"] | None
-    directory: str | PathLike[str] | None
-    strict: bool
-    defer: bool | None
 
 
 _begun: WeakSet[Run] = WeakSet()
@@ -69,7 +63,8 @@ class Session:
         if active is None:
             active = self._own = start_logging(**self._again())
             _begun.add(active)
-            if not active.id and _settings.mode() != "disabled" and multiprocessing.parent_process() is not None:
+            off = _settings.resolve().mode == "disabled"
+            if not active.id and not off and multiprocessing.parent_process() is not None:
                 say(
                     "nothing is logged in a process that multiprocessing started (ddp_spawn, notebook_launcher); "
                     "start the processes with a launcher: Lightning's ddp, torchrun, accelerate launch"
@@ -107,4 +102,4 @@ class Session:
 
 def inert() -> Run:
     """A run that takes everything and records nothing."""
-    return Run(run_id="", name="inert", project="default", directory=Path(".tracelet"))
+    return InertRun(run_id="", name="inert", project="default", directory=Path(".tracelet"))

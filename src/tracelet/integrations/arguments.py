@@ -15,9 +15,10 @@ from msgspec import Struct
 
 from tracelet import _values, api
 from tracelet._late_import import LateImport
+from tracelet._redaction import redacted
 from tracelet.errors import InvalidSetting
 from tracelet.integrations._parsers import LIBRARIES, Library
-from tracelet.integrations._said import declare, redacted
+from tracelet.integrations._said import declare
 from tracelet.run import AsyncRun, Run, active_run
 
 _BY_NAME = {library.name: library for library in LIBRARIES}

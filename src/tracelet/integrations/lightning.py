@@ -54,8 +54,8 @@ class TraceletLogger(Logger):  # type: ignore[misc]
     said to its `experiment` arrives as well.
 
     Args:
-        backend, exp_name, project, config, tags, run_id, resume, host, directory, strict, defer: of
-            `tracelet.start_logging`, for a run of its own.
+        backend, exp_name, project, config, tags, run_id, resume, host, directory, strict, defer, mode, capture, quota:
+            of `tracelet.start_logging`, for a run of its own.
         log_model: which checkpoints become models of the run: "all", each as it is saved; True, those that are still
             there at the end of a stage; False, none.
         log_graph: show the parts of the model.
@@ -74,8 +74,11 @@ class TraceletLogger(Logger):  # type: ignore[misc]
         resume: Literal["allow", "must", "never"] | None = None,
         host: Literal["process", "thread"] | None = None,
         directory: str | None = None,
-        strict: bool = False,
+        strict: bool | None = None,
         defer: bool | None = None,
+        mode: Literal["online", "offline", "disabled"] | None = None,
+        capture: bool | list[str] | dict[str, bool] | None = None,
+        quota: int | str | None = None,
         log_model: Literal["all"] | bool = True,
         log_graph: bool = False,
         save_dir: str = "tracelet_logs",
@@ -93,6 +96,9 @@ class TraceletLogger(Logger):  # type: ignore[misc]
             directory=directory,
             strict=strict,
             defer=defer,
+            mode=mode,
+            capture=capture,
+            quota=quota,
         )
         self._log_model = log_model
         self._log_graph = log_graph

@@ -37,6 +37,19 @@ class LogCount(msgspec.Struct):
     degraded: int = 0
 
 
+class WriterEnd(msgspec.Struct, frozen=True):
+    """How a process ended that logged to the run.
+
+    Attributes:
+        time: in seconds since the epoch; 0 if it is not known.
+        last_event: the time of the last thing it said, likewise.
+    """
+
+    outcome: str
+    time: float
+    last_event: float
+
+
 class CursorRecord(msgspec.Struct):
     """The content of a cursor file.
 
@@ -44,14 +57,14 @@ class CursorRecord(msgspec.Struct):
         state: the backend's own, see `backend.State`.
         phase: how delivery is going: "starting", "running", "retrying", "paused", "hung", "failed", "closed".
         closed: the outcome that the backend was told; None until it was.
-        outcomes: how each writer ended, as the backend was told.
+        ends: how each writer ended, as the backend was told.
     """
 
     state: State | None = None
     url: str | None = None
     phase: str = "starting"
     closed: str | None = None
-    outcomes: dict[str, str] = {}
+    ends: dict[str, WriterEnd] = {}
     retries: int = 0
     last_error: str | None = None
     logs: dict[str, LogCount] = {}
@@ -155,6 +168,19 @@ def _read_slot(file: int, slot: int) -> tuple[int, bytes] | None:
     crc, length, generation = _HEAD.unpack(head)
     body = os.pread(file, min(length, _SLOT), slot * _SLOT + _HEAD.size)
     return (generation, body) if length and crc32(body, generation) == crc else None
+
+
+def damaged_slots(path: Path) -> int:
+    """How many of the two records of a cursor file are damaged; one that was never written is not."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return 0
+    try:
+        heads = [os.pread(file, _HEAD.size, slot * _SLOT) for slot in (0, 1)]
+        return sum(bool(head.strip(b"\0")) and _read_slot(file, slot) is None for slot, head in enumerate(heads))
+    finally:
+        os.close(file)
 
 
 def holder(path: Path) -> int | None:

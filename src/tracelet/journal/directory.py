@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from tracelet.events import Lane
+from tracelet.journal.cursor import WriterEnd
 from tracelet.journal.process import Process, alive
 from tracelet.journal.reader import Tally, tally
-from tracelet.journal.segment import SEALED, SPARE, read_header, segment_numbers, segment_path
+from tracelet.journal.segment import REMOVED, SEALED, SPARE, read_header, segment_numbers, segment_path
+
+_LATE_START = 30.0  # seconds that the start of a launch's ranks may be apart
 
 
 class RunRecord(msgspec.Struct, kw_only=True):
@@ -37,10 +42,17 @@ class RunRecord(msgspec.Struct, kw_only=True):
 
 
 class WriterRecord(msgspec.Struct, frozen=True):
-    """One process that logs to the run."""
+    """One process that logs to the run.
+
+    Attributes:
+        rank: among those that a launcher started; the others' end is not the run's.
+        ranks: how many of them log to the run.
+    """
 
     process: Process
     created: float
+    rank: int = 0
+    ranks: int = 1
 
 
 class RunDirectory:
@@ -84,9 +96,15 @@ class RunDirectory:
     def write_record(self, record: RunRecord) -> None:
         write_atomically(self.path / "run.json", msgspec.json.format(msgspec.json.encode(record)))
 
-    def add_writer(self) -> str:
-        """Make a place for this process's logs; its name is the next number."""
-        self._journal.mkdir(parents=True, exist_ok=True)
+    def add_writer(self, rank: int = 0, ranks: int = 1) -> str:
+        """Make a place for this process's logs; its name is the next number. See `WriterRecord`."""
+        while True:
+            self._journal.mkdir(parents=True, exist_ok=True)
+            with self.claimed(wait=True) as there:
+                if there:
+                    return self._add_writer(rank, ranks)
+
+    def _add_writer(self, rank: int, ranks: int) -> str:
         number = len(os.listdir(self._journal))
         while True:
             place = self._journal / f"{number:04}"
@@ -96,9 +114,41 @@ class RunDirectory:
                 number += 1
                 continue
             break
-        record = WriterRecord(process=Process.current(), created=time.time())
+        record = WriterRecord(process=Process.current(), created=time.time(), rank=rank, ranks=ranks)
         write_atomically(self._writer_record(place.name), msgspec.json.encode(record))
         return place.name
+
+    @contextmanager
+    def claimed(self, *, wait: bool = False) -> Iterator[bool]:
+        """Keep the run from getting a writer, or from being removed, for so long. Gives whether that is sure.
+
+        Args:
+            wait: until nobody else claims it; else it is not sure then.
+
+        Raises:
+            FileNotFoundError: there is no such run.
+        """
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            except OSError:
+                pass  # a file system without locks
+            try:
+                there = os.path.samestat(os.fstat(fd), os.stat(self.path))
+            except FileNotFoundError:
+                there = False  # removed while this waited
+            yield there
+        finally:
+            os.close(fd)
+
+    @property
+    def live(self) -> bool:
+        """Whether a process logs to the run; one that has finished the run and goes on with other things does not."""
+        return any(self.writer_alive(writer) and not self.finished(writer) for writer in self.writers())
 
     def writers(self) -> list[str]:
         """The names of the writers, in the order they began; one is there once its record is."""
@@ -108,14 +158,36 @@ class RunDirectory:
             return []
         return [name for name in names if self._writer_record(name).exists()]
 
+    def writer_record(self, writer: str) -> WriterRecord | None:
+        """Who the writer is; None if that is not known."""
+        try:
+            return msgspec.json.decode(self._writer_record(writer).read_bytes(), type=WriterRecord)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
     def writer_alive(self, writer: str) -> bool:
         """Whether the writer's process still runs."""
-        path = self._writer_record(writer)
-        try:
-            record = msgspec.json.decode(path.read_bytes(), type=WriterRecord)
-        except (FileNotFoundError, msgspec.DecodeError):
-            return False
-        return alive(record.process, path)
+        record = self.writer_record(writer)
+        return record is not None and alive(record.process, self._writer_record(writer))
+
+    def all_began(self) -> bool:
+        """Whether every rank that is to log to the run has begun to, or has had the time for it since rank 0 did."""
+        records = list(filter(None, map(self.writer_record, self.writers())))
+        first = [record for record in records if record.rank == 0]
+        if len(records) >= sum(record.ranks for record in first):
+            return True
+        return time.time() - max(record.created for record in first) > _LATE_START
+
+    def run_end(self, ends: Mapping[str, WriterEnd]) -> WriterEnd | None:
+        """How the run ended, by how its writers did: as the one whose last event is the latest, of those of rank 0.
+
+        That is the writer that went on longest, of several at a time, and the latest one, of several in turn. The last
+        sign of a killed one does not decide, because copying a run's directory renews it.
+        """
+        records = {writer: self.writer_record(writer) for writer in ends}
+        leading = [writer for writer, record in records.items() if record is None or record.rank == 0]
+        last = max(leading or ends, key=lambda writer: (ends[writer].last_event, writer), default=None)
+        return None if last is None else ends[last]
 
     def finished(self, writer: str) -> bool:
         """Whether the writer has said all it had to say, and sealed its stream."""
@@ -123,7 +195,7 @@ class RunDirectory:
         headers = [read_header(segment_path(log, number)) for number in segment_numbers(log)]
         used = [header for header in headers if header is not None and header.state != SPARE]
         # Read from the first on: a segment is sealed only after the next one is in use.
-        return bool(used) and all(header.state == SEALED for header in used)
+        return bool(used) and all(header.state in (SEALED, REMOVED) for header in used)
 
     def last_sign(self, writer: str) -> float:
         """When the writer last showed that it lived, within `HEARTBEAT`, in seconds since the epoch; 0 if unknown."""

@@ -33,7 +33,11 @@ class Process(msgspec.Struct, frozen=True):
     @classmethod
     def current(cls) -> Process:
         """This one."""
-        pid = os.getpid()
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        """The one of this host that has the number now."""
         return cls(host=socket.gethostname(), boot_id=_boot_id(), pid=pid, started=_started(pid))
 
 

@@ -15,6 +15,7 @@ from tracelet.journal.segment import (
     FRAME,
     FRAME_SIZE,
     HEADER_SIZE,
+    REMOVED,
     SEALED,
     SPARE,
     Header,
@@ -43,6 +44,7 @@ class Frames(msgspec.Struct):
     Attributes:
         sequences, words, payloads: one entry per frame.
         damaged: how many events before, between or behind these frames are gone for good.
+        removed: how many were given up there for their space, once all of the run's backends had them.
         position: behind them.
         size: of the payloads, in bytes.
         full: whether there are as many as were asked for, in number or bytes.
@@ -55,6 +57,7 @@ class Frames(msgspec.Struct):
     position: Position
     size: int = 0
     full: bool = False
+    removed: int = 0
 
 
 class LogReader:
@@ -147,6 +150,8 @@ class LogReader:
         if self._fd < 0 and not self._open():
             return self._next_segment(found)
         header = self._header()
+        if header is not None and header.state == REMOVED:
+            return self._next_segment(found)
         if self._refill():
             return True
         if header is not None and header.state == SEALED:
@@ -197,6 +202,8 @@ class LogReader:
 
     def _next_segment(self, found: Frames) -> bool:
         header = self._header() if self._fd >= 0 else None
+        if header is not None and header.state == REMOVED:
+            self._skip_removed(header, found)
         follower = self._follower()
         if follower is None:
             if header is not None and header.state == SEALED:
@@ -207,13 +214,20 @@ class LogReader:
         number, following = follower
         self._skip_to(following.first, found)
         self._segment, self._offset, self._base = number, HEADER_SIZE, HEADER_SIZE
-        return self._open()
+        return self._open() or self._next_segment(found)  # it may have been removed just now
 
     def _skip_to(self, sequence: int, found: Frames) -> None:
         """Count what can't be read before that sequence number."""
         if sequence > self._sequence:
             found.damaged += sequence - self._sequence
             self._sequence = sequence
+
+    def _skip_removed(self, header: Header, found: Frames) -> None:
+        """Count what was removed with a segment, and is not read by now."""
+        self._skip_to(header.first, found)
+        if header.next > self._sequence:
+            found.removed += header.next - self._sequence
+            self._sequence = header.next
 
     def _resynchronise(self, found: Frames, end: int | None) -> bool:
         """Find the next whole frame behind damage, up to `end` (None: the file's)."""
@@ -260,11 +274,12 @@ def tally(directory: Path, *, final: bool) -> Tally:
         if header is None or header.state == SPARE:
             continue
         lost = header.lost
-        if header.state == SEALED:
+        if header.state in (SEALED, REMOVED):
             recorded = header.next
             break
         with LogReader(directory, Position(number, HEADER_SIZE, header.first)) as reader:
-            while reader.read(10_000, 1 << 24, final=final).sequences:
+            # No further than this segment: a live writer may be faster than we are.
+            while reader.read(10_000, 1 << 24, final=final).sequences and reader.position.segment == number:
                 pass
             recorded = reader.position.sequence
         break

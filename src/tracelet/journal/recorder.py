@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import IO
 
 from tracelet.events import Lane
-from tracelet.journal.blobs import copy_in, copy_tree, sync_file, write_in
+from tracelet.journal.blobs import copy_in, copy_tree, files_in, measured, sync_file, write_in
 from tracelet.journal.directory import RunDirectory, log_key
 from tracelet.journal.process import HEARTBEAT, call_in_forked_children
 from tracelet.journal.reader import Tally
-from tracelet.journal.writer import LogWriter
+from tracelet.journal.reclaim import reclaim
+from tracelet.journal.room import Room, size_on_disk
+from tracelet.journal.supply import SMALLEST_SIZE
+from tracelet.journal.writer import FIRST_SIZE, LARGEST_SIZE, LogWriter
 
 _BULK_SIZE = 1 << 16
 _LONGEST_SUFFIX = 20
+_POLL = 0.05  # seconds between two looks for room
+_RECLAIM = 0.2  # and between two attempts to have some, when there was nothing to give back
 
 DELETED = "the run's directory was deleted"
 
@@ -28,18 +33,37 @@ class Recorder:
     Args:
         directory: the run's.
         on_rotate: called when a segment is full; see `LogWriter`.
+        rank, ranks: see `WriterRecord`.
+        quota, min_free: see `Room`.
+        patient: wait for room, instead of losing what is `EXPENDABLE`.
 
     Raises:
         OSError: the journal can't be created.
     """
 
-    def __init__(self, directory: RunDirectory, on_rotate: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        directory: RunDirectory,
+        on_rotate: Callable[[], object],
+        rank: int = 0,
+        ranks: int = 1,
+        *,
+        quota: int | None = None,
+        min_free: int = 0,
+        patient: bool = False,
+    ) -> None:
         self.directory = directory
-        self.writer = directory.add_writer()
+        self.writer = directory.add_writer(rank, ranks)
         self.detached = False
         """Whether this is a forked child's copy, which must not touch the parent's journal."""
         self._on_rotate = on_rotate
-        self._stream = LogWriter(directory.log(self.writer, Lane.STREAM), on_rotate=on_rotate)
+        self._room = Room(directory.path, quota, min_free)
+        self._room.measure()  # an earlier writer may have used it up
+        self._largest = LARGEST_SIZE if quota is None else min(max(quota // 16 & -4096, SMALLEST_SIZE), LARGEST_SIZE)
+        self._patient = patient
+        self._waiting_for: str | None = None
+        self._next_reclaim = 0.0
+        self._stream = self._log(Lane.STREAM, FIRST_SIZE)
         self._bulk: LogWriter | None = None
         self._lock = threading.RLock()
         self._sync_lock = threading.RLock()
@@ -50,20 +74,39 @@ class Recorder:
         """Record an event of the stream lane: (word, payload) -> whether it is in the journal."""
         call_in_forked_children(self.detach)
 
+    def _log(self, lane: Lane, first_size: int) -> LogWriter:
+        return LogWriter(
+            self.directory.log(self.writer, lane),
+            first_size=min(first_size, self._largest),
+            largest_size=self._largest,
+            on_rotate=self._on_rotate,
+            room=self._room if self._room.limited else None,
+            patient=self._patient,
+        )
+
     def append_bulk(self, word: int, payload: bytes) -> bool:
         """Record an event of the bulk lane."""
         with self._lock:
             if self._bulk is None and not self._stream.closed:
-                place = self.directory.log(self.writer, Lane.BULK)
                 try:
-                    self._bulk = LogWriter(place, first_size=_BULK_SIZE, on_rotate=self._on_rotate)
+                    self._bulk = self._log(Lane.BULK, _BULK_SIZE)
                 except OSError as error:
                     self._stream.lose(error.strerror or str(error))
                     return False
-        return self._bulk is not None and self._bulk.append(word, payload)
+        return self._bulk is not None and self._bulk.appender()(word, payload)
 
-    def copy_in(self, source: Path) -> Path:
-        """Copy a file or folder into the run's directory; returns the path relative to that. Raises OSError."""
+    def copy_in(self, source: Path, *, expendable: bool = False) -> Path:
+        """Copy a file or folder into the run's directory; returns the path relative to that.
+
+        Args:
+            expendable: whether it is refused when the quota is used up.
+
+        Raises:
+            OSError: it can't be read, or there is no room.
+        """
+        if self._room.limited:
+            files = files_in(source, without=self.directory.path.parent) if source.is_dir() else ()
+            self._await_room(measured(source, files)[0], expendable)
         name = self._blob_name(source.suffix)
         if source.is_dir():
             place = copy_tree(source, self.directory.blobs, name)
@@ -73,17 +116,29 @@ class Recorder:
         return self._added(place)
 
     def write_in(self, content: bytes | Callable[[IO[bytes]], object], suffix: str) -> Path:
-        """Write a file into the run's directory; returns the path relative to that.
+        """Write a medium's file into the run's directory; returns the path relative to that.
 
         Raises:
-            OSError: the disk refuses; or whatever a function as the content raises.
+            OSError: the disk refuses, or the quota is used up; or whatever a function as the content raises.
         """
+        self._await_room(len(content) if isinstance(content, bytes) else 0, expendable=True)
         return self._added(write_in(content, self.directory.blobs, self._blob_name(f".{suffix}")))
 
     def _added(self, place: Path) -> Path:
         """A blob's path relative to the run's directory; it is to be synced, and so are the folders with its name."""
         self._unsynced += [place, self.directory.blobs, self.directory.path]
+        if self._room.limited:
+            self._room.take(size_on_disk(place))
         return place.relative_to(self.directory.path)
+
+    def _await_room(self, size: int, expendable: bool) -> None:
+        """Raise OSError if a file of that size can't be taken in; a patient recorder waits until it can."""
+        while (reason := self._room.refusal(size, expendable=expendable)) is not None:
+            if not self._patient or self._stream.closed:
+                raise OSError(reason)
+            self._waiting_for = reason
+            time.sleep(_POLL)
+        self._waiting_for = None
 
     def _blob_name(self, suffix: str) -> str:
         plain = "".join(char for char in suffix if char == "." or (char.isascii() and char.isalnum()))
@@ -97,6 +152,11 @@ class Recorder:
     def loss_reason(self) -> str | None:
         """Why events are being lost right now; None if they are not."""
         return next((log.loss_reason for log in self._logs().values() if log.loss_reason), None)
+
+    @property
+    def waiting_for(self) -> str | None:
+        """Why calls wait right now; None if they don't."""
+        return self._waiting_for or next((log.waiting_for for log in self._logs().values() if log.waiting_for), None)
 
     def tallies(self) -> dict[str, Tally]:
         """How many events each log has, by log key."""
@@ -115,12 +175,24 @@ class Recorder:
         if now >= self._next_beat:
             self._next_beat = now + HEARTBEAT
             self.directory.beat(self.writer)
+        self._make_room(now)
         for log in self._logs().values():
             log.prepare()
         if sync:
             self.sync()
         if sync and not self.directory.path.is_dir():
             raise FileNotFoundError(str(self.directory.path))
+
+    def _make_room(self, now: float) -> None:
+        """Give back what all of the run's backends have, if room is short."""
+        if not self._room.limited or now < self._next_reclaim:
+            return
+        self._room.measure()
+        short = self._room.shortage(2 * self._largest)
+        if short:
+            freed = reclaim(self.directory, short)
+            self._room.take(-freed)
+            self._next_reclaim = now + (_RECLAIM if freed < short else 0.0)
 
     def sync(self) -> None:
         """Make what was recorded survive a loss of power, files included. Raises OSError."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from struct import Struct
 from zlib import crc32
@@ -27,7 +27,7 @@ HEADER_SIZE = 64
 LOST = slice(8, 16)
 RECORD = slice(16, 48)  # 28 bytes and their CRC
 
-SPARE, ACTIVE, SEALED = 0, 1, 2
+SPARE, ACTIVE, SEALED, REMOVED = 0, 1, 2, 3
 
 _MAGIC = b"TRACELT1"
 _COUNT = Struct("<Q")
@@ -39,7 +39,8 @@ class Header(msgspec.Struct, frozen=True):
     """What the first 64 bytes of a segment say.
 
     Attributes:
-        state: SPARE (prepared, not in use), ACTIVE, or SEALED (nothing will be added).
+        state: SPARE (prepared, not in use), ACTIVE, SEALED (nothing will be added), or REMOVED (its frames were given
+            up for their space; only the header is left, and tells which they were).
         first: the sequence number of the first frame.
         end: where the frames end, and
         next: the sequence number that the next frame would have had; both 0 until the segment is sealed.
@@ -101,6 +102,31 @@ def read_header(path: Path) -> Header | None:
             return unpack_header(file.read(HEADER_SIZE))
     except FileNotFoundError:
         return None
+
+
+def frames_between(
+    data: bytes, start: int, end: int, sequence: int, most: int
+) -> Iterator[tuple[int, int, int, bytes]]:
+    """The whole frames in a segment's bytes, whatever lies between them.
+
+    Args:
+        start, end: where to look, as offsets.
+        sequence, most: the least and the greatest number that a frame may have.
+
+    Yields:
+        Of each frame its offset, sequence number, word and payload.
+    """
+    offset = start
+    while offset + FRAME_SIZE <= end:
+        crc, length, word, number = FRAME.unpack_from(data, offset)
+        stop = offset + FRAME_SIZE + length
+        if sequence <= number <= most and length > 0 and stop <= end:
+            payload = data[offset + FRAME_SIZE : stop]
+            if frame_crc(payload, word, number) == crc:
+                yield offset, number, word, payload
+                sequence, offset = number + 1, (stop + 7) & -8
+                continue
+        offset += 8
 
 
 class Segment:

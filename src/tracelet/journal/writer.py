@@ -6,39 +6,36 @@ SIGKILL: the page cache belongs to the kernel.
 
 from __future__ import annotations
 
-import itertools
 import mmap
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 from zlib import crc32
 
+from tracelet.journal.room import AWAITED, EXPENDABLE, Room
 from tracelet.journal.segment import (
     ACTIVE,
     HEADER_SIZE,
     LOST,
     RECORD,
     SEALED,
-    SPARE,
     Segment,
     frame_packer,
     pack_count,
     pack_record,
-    read_header,
-    segment_numbers,
-    segment_path,
 )
+from tracelet.journal.supply import RESERVE, RETRY_SPACE, Supply
 
 FIRST_SIZE = 1 << 20
 LARGEST_SIZE = 1 << 24
-RESERVE = 4096
-"""Bytes at the end of a segment that are kept for a log's last event, should no further segment be had."""
 
-_RETRY_SPACE = 1.0  # seconds between two attempts to get a segment from a full disk
+_POLL = 0.02  # seconds between two looks for room
+_AGAIN: Any = object()  # in place of what `append` returns: the event may have room now
 
 _State: TypeAlias = tuple[int, int, mmap.mmap, int]
 _NOWHERE: Any = memoryview(b"")  # in place of the map of a log that takes nothing any more
@@ -55,6 +52,9 @@ class LogWriter:
         directory: the log's own, created here.
         first_size, largest_size: of segments, in bytes; each is twice the one before, up to the largest.
         on_rotate: called, rarely and on the caller's path, when a spare segment was used up.
+        room: how much may be taken; None is as much as there is. Where that says no, events of `EXPENDABLE` kinds are
+            lost, and others recorded all the same.
+        patient: wait for room instead of losing events.
 
     Raises:
         OSError: the directory or its first segment can't be created.
@@ -63,21 +63,20 @@ class LogWriter:
     __slots__ = (
         "__weakref__",
         "_current",
-        "_directory",
         "_first",
-        "_full_until",
         "_given_up",
-        "_largest_size",
         "_lock",
         "_lost",
         "_on_rotate",
-        "_problem",
+        "_patient",
         "_retired",
-        "_spare",
+        "_spurned",
         "_state",
+        "_supply",
         "_sync_lock",
         "_synced",
         "loss_reason",
+        "waiting_for",
     )
 
     def __init__(
@@ -87,28 +86,32 @@ class LogWriter:
         first_size: int = FIRST_SIZE,
         largest_size: int = LARGEST_SIZE,
         on_rotate: Callable[[], object] = bool,
+        room: Room | None = None,
+        patient: bool = False,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._directory = directory
-        self._largest_size = largest_size
         self._on_rotate = on_rotate
+        self._patient = patient
         self._lock = threading.RLock()
         self._sync_lock = threading.RLock()
-        self._spare: Segment | None = None
+        self._supply = Supply(directory, largest_size, room)
         self._retired: list[Segment] = []
         self._lost = 0
-        self._full_until = 0.0
         self._synced = 0
         self._given_up = False
-        self._problem: str | None = None  # why there was no segment to be had the last time
+        self._spurned = 0.0  # until when expendable events are not worth another look for room
         self.loss_reason: str | None = None
         """Why events are being lost right now; None if they are not."""
-        self._current = Segment(directory, 0, first_size)
+        self.waiting_for: str | None = None
+        """Why events wait to be recorded right now; None if they don't."""
+        self._current, granted = self._supply.first(first_size)
         self._first = 0
         self._current.map[RECORD] = pack_record(ACTIVE, 0)
-        # The next frame's number and offset, the map it goes into, and where ordinary frames end there; a limit below 0
-        # is that of a log that takes nothing any more. Always replaced as one.
-        self._state: _State = (0, HEADER_SIZE, self._current.map, first_size - RESERVE)
+        # The next frame's number and offset, the map it goes into, and where ordinary frames end there. With a limit of
+        # 0 each event is looked at, for there is no room; one below 0 is that of a log that takes nothing any more.
+        # Always replaced as one.
+        limit = self._current.size - RESERVE if granted else 0
+        self._state: _State = (0, HEADER_SIZE, self._current.map, limit)
 
     @property
     def lost(self) -> int:
@@ -125,12 +128,15 @@ class LogWriter:
         """Whether the log was sealed or given up."""
         return self._state[3] < 0
 
-    def append(self, word: int, payload: bytes) -> bool:
+    def append(self, word: int, payload: bytes) -> bool | None:
         """Record one event; True once it is in the journal, False if it is lost (and counted) or the log is closed.
 
         Args:
             word: kind and flags, see `codec`.
             payload: the encoded event.
+
+        Returns:
+            None, of a patient log alone, if the event has to wait for room.
         """
         length = len(payload)
         try:
@@ -142,9 +148,10 @@ class LogWriter:
             sequence, start, room, limit = state
             end = start + size
             if end > limit:
-                if self._make_room(size):
+                taken = self._append_slowly(word, payload, size)
+                if taken is _AGAIN:
                     continue
-                return False
+                return taken  # type: ignore[no-any-return]
             frame = pack(crc32(payload, word ^ sequence), length, word, sequence, payload)
             place = slice(start, end)
             following = (sequence + 1, end, room, limit)
@@ -155,37 +162,112 @@ class LogWriter:
             # On one line, because a debugger's trace function is called, and threads are switched, between lines.
             if self._state is state: room[place], self._state = frame, following; return True  # fmt: skip # noqa: E701, E702
 
-    def append_locked(self, word: int, payload: bytes) -> bool:
+    def append_locked(self, word: int, payload: bytes) -> bool | None:
         """`append` for interpreters without a GIL."""
         with self._lock:
             return self.append(word, payload)
 
     def appender(self) -> Callable[[int, bytes], bool]:
-        """`append`, in the form that this interpreter needs."""
+        """`append`, in the form that this interpreter needs, and waiting for room if the log is patient."""
         gil = getattr(sys, "_is_gil_enabled", lambda: True)()
-        return self.append if gil else self.append_locked
+        append = self.append if gil else self.append_locked
+        return partial(_append_patiently, append) if self._patient else append  # type: ignore[return-value]
 
-    def _make_room(self, size: int) -> bool:
-        """Switch to a segment with room for `size` bytes; False if there is none, after counting the loss."""
+    def _append_slowly(self, word: int, payload: bytes, size: int) -> Any:
+        """What `append` does, and returns, where the segment in use takes no more, or not from everybody."""
         with self._lock:
-            old, state = self._current, self._state
-            sequence, tail, _, limit = state
+            state = self._state
+            limit = state[3]
             if limit < 0:
                 self._lost += self._given_up
                 return False
-            if tail + size <= limit:
-                return True  # another thread, or a signal handler, made room
-            fresh = self._take_spare(old, size)
+            if state[1] + size <= limit:
+                return _AGAIN  # another thread, or a signal handler, made room
+            kind = word & 0xFF
+            vital = kind not in EXPENDABLE
+            if limit > 0:
+                if self._switch(size) or self._ration() or (vital and self._switch(size, vital=True)):
+                    return _AGAIN
+                return self._refuse(kind)
+            if time.monotonic() >= self._spurned:
+                self._spurned = time.monotonic() + RETRY_SPACE
+                if self._relax():
+                    return _AGAIN
+            return self._append_vital(word, payload, size) if vital else self._refuse(kind)
+
+    def _refuse(self, kind: int) -> bool | None:
+        """What becomes of an event for which there is no room."""
+        if self._patient and self._supply.may_pass and kind in AWAITED:
+            self.waiting_for = self._supply.problem
+            return None
+        return self._lose()
+
+    def _lose(self) -> bool:
+        if not self.closed:  # else a signal handler has ended it just now
+            self.loss_reason = self._supply.problem
+            self._lost += 1
+            self._current.map[LOST] = pack_count(self._lost)
+        return False
+
+    # A signal handler may come between any two lines of these, and append, switch, or seal. So each looks at the state
+    # anew, does nothing about one that is not what it is for, and leaves it to `append` to look again.
+
+    def _append_vital(self, word: int, payload: bytes, size: int) -> Any:
+        """Append although there is no room for other events."""
+        current, state = self._current, self._state
+        sequence, start, room, limit = state
+        if limit != 0:
+            return _AGAIN
+        end = start + size
+        if end > current.size - RESERVE:
+            return _AGAIN if self._switch(size, vital=True) else self._lose()
+        pack, size = frame_packer(len(payload))
+        frame = pack(crc32(payload, word ^ sequence), len(payload), word, sequence, payload)
+        place, following = slice(start, end), (sequence + 1, end, room, limit)
+        # As in `append`.
+        if self._state is state: room[place], self._state = frame, following; return True  # fmt: skip # noqa: E701, E702
+        return _AGAIN
+
+    def _ration(self) -> bool:
+        """From now on look at each event; False if it is the disk that refuses, and nobody can be preferred."""
+        if not self._supply.rations():
+            return False
+        state = self._state
+        rationed = (*state[:3], 0)
+        if state[3] > 0 and self._state is state:
+            self._state = rationed
+        return True
+
+    def _relax(self) -> bool:
+        """Take all events again, if there is room."""
+        if not self._supply.replenished(self._current):
+            return False
+        current, state = self._current, self._state
+        relaxed = (*state[:3], current.size - RESERVE)
+        if state[3] == 0 and self._state is state:
+            self._state = relaxed
+        self.loss_reason = self.waiting_for = None
+        return True
+
+    def _switch(self, size: int, *, vital: bool = False) -> bool:
+        """Switch to a segment with room for `size` bytes, if that is still needed; False if there is none.
+
+        Args:
+            vital: whether it is for events that are recorded although there is no room for others.
+        """
+        with self._lock:
+            old, state = self._current, self._state
+            sequence, tail, _, limit = state
+            if limit < 0 or tail + size <= limit:
+                return True
+            fresh = self._supply.after(old, size, vital=vital)
             if fresh is None:
-                self.loss_reason = self._problem
-                self._lost += 1
-                old.map[LOST] = pack_count(self._lost)
                 return False
             sealed = pack_record(SEALED, self._first, tail, sequence)
             active = pack_record(ACTIVE, sequence)
             fresh_map = fresh.map
             fresh_map[LOST] = pack_count(self._lost)
-            switched = (sequence, HEADER_SIZE, fresh_map, fresh.size - RESERVE)
+            switched = (sequence, HEADER_SIZE, fresh_map, limit and fresh.size - RESERVE)
             # As in `append`: all of these stores, or none. A reader must find the new segment in use before it finds
             # the old one sealed, or it would take that for the end of the log.
             if self._state is state:
@@ -195,42 +277,26 @@ class LogWriter:
                 self._current = fresh
                 self._state = switched
             else:
-                self._spare = fresh  # something was appended meanwhile: look again
+                # Something was appended meanwhile: look again.
+                self._supply.discard(fresh) if self.closed else self._supply.keep(fresh)
                 return True
             self._retired.append(old)
-            self.loss_reason = None
+            if limit > 0:
+                self.loss_reason = self.waiting_for = None
         self._on_rotate()
         return True
-
-    def _take_spare(self, old: Segment, size: int) -> Segment | None:
-        spare, self._spare = self._spare, None
-        if spare is not None and (spare.number <= old.number or spare.size < size + HEADER_SIZE + RESERVE):
-            spare.discard()
-            spare = None
-        return spare or self._create(old, size)
-
-    def _create(self, old: Segment, size: int = 0) -> Segment | None:
-        if time.monotonic() < self._full_until:
-            return None
-        wanted = max(min(old.size * 2, self._largest_size), (size + HEADER_SIZE + RESERVE + 4095) & -4096)
-        for number in itertools.count(old.number + 1):
-            try:
-                return Segment(self._directory, number, wanted)
-            except FileExistsError:
-                continue  # left by a signal handler that came between creating a segment and using it
-            except OSError as error:
-                self._full_until = time.monotonic() + _RETRY_SPACE
-                self._problem = error.strerror or str(error)
-                return None
-        raise AssertionError("unreachable")
 
     # What the keeper thread does, off the caller's path.
 
     def prepare(self) -> None:
-        """Have the next segment ready."""
+        """Have the next segment ready, and take all events if there is room."""
         with self._lock:
-            if self._spare is None and not self.closed:
-                self._spare = self._create(self._current)
+            if self.closed:
+                return
+            if self._state[3] == 0:
+                self._relax()
+            if self._state[3] > 0:
+                self._supply.prepare(self._current)
 
     def sync(self) -> None:
         """Make what was appended so far survive a loss of power. Raises OSError if the disk can't."""
@@ -263,7 +329,7 @@ class LogWriter:
         with self._lock:
             sealed = self._seal(last)
             if sealed is not None:
-                self._discard_spares()
+                self._supply.discard_all()
         if sealed is not None:  # not within the lock: a sync that is under way may be waiting for that
             current, end = sealed
             try:
@@ -282,8 +348,9 @@ class LogWriter:
                 word, payload = last
                 pack, size = frame_packer(len(payload))
                 if end + size > current.size:
-                    if not self._make_room(size):
-                        last = None  # it is counted as lost
+                    if not self._switch(size, vital=True):
+                        self._lose()
+                        last = None
                     continue
                 frame = pack(crc32(payload, word ^ sequence), len(payload), word, sequence, payload)
                 following, place, end = sequence + 1, slice(end, end + size), end + size
@@ -331,20 +398,17 @@ class LogWriter:
 
     def _close_all(self) -> None:
         """Let go of the files, as they are."""
-        segments = [self._current, *self._retired, *([] if self._spare is None else [self._spare])]
-        self._spare, self._retired = None, []
+        segments, self._retired = [self._current, *self._retired], []
+        self._supply.close()
         for segment in segments:
             segment.close()
 
-    def _discard_spares(self) -> None:
-        spare, self._spare = self._spare, None
-        if spare is not None:
-            spare.discard()
-        for number in segment_numbers(self._directory):
-            path = segment_path(self._directory, number)
-            header = read_header(path)
-            if header is not None and header.state == SPARE:
-                path.unlink(missing_ok=True)
+
+def _append_patiently(append: Callable[[int, bytes], bool | None], word: int, payload: bytes) -> bool:
+    """Append, and wait for room for as long as it takes, holding no lock; what a signal handler raises ends it."""
+    while (taken := append(word, payload)) is None:
+        time.sleep(_POLL)
+    return taken
 
 
 def _packer(length: int) -> tuple[Callable[[int, int, int, int, bytes], bytes], int]:

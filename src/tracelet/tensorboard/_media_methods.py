@@ -29,7 +29,7 @@ class MediaMethods:
         """Keep a tensor, or an array, of any shape.
 
         Raises:
-            AttributeError: neither.
+            AttributeError: `tensor` is neither.
         """
         rules.tensor(tensor)
         self._say(convert.add_tensor, tag=tag, tensor=tensor, global_step=global_step, walltime=walltime)

@@ -43,7 +43,7 @@ class RecordingBackend:
     delivery = Delivery(linger=0.02)
 
     class Options(msgspec.Struct, forbid_unknown_fields=True):
-        """None."""
+        """There are none."""
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
@@ -21,6 +21,7 @@ from tracelet.backend import (
     mapped,
     native,
 )
+from tracelet.checks import Check
 from tracelet.delivery import Delivery
 from tracelet.errors import Rejected, Transient
 from tracelet.events import (
@@ -104,6 +105,13 @@ class Aim:
         self._session: Session | None = None
         self._exporter: Exporter | None = None
         self._opening = threading.Lock()
+
+    @staticmethod
+    async def check(options: AimOptions) -> Sequence[Check]:
+        """See `tracelet.checks`."""
+        from tracelet_aim._check import check
+
+        return await check(options)
 
     async def open(self, state: State | None) -> Opened:
         """Find the run, or create it: its hash in Aim follows from its id here, so there is never a second one."""

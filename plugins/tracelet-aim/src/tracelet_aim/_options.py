@@ -34,7 +34,7 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         self.repo = _resolved(self.repo or os.environ.get("AIM_REPO") or str(_nearest(Path.cwd())))
         uri = self.artifacts_uri or os.environ.get("AIM_ARTIFACTS_URI")
         if uri is None and not self.is_remote:
-            uri = (Path(self.repo) / _repository_name() / "artifacts").as_uri()
+            uri = (Path(self.repo) / repository_name() / "artifacts").as_uri()
         if uri is not None:
             self.artifacts_uri = _resolved_uri(uri)
         if self.ui_url is not None:
@@ -65,13 +65,14 @@ def _require_aim() -> None:
     raise ValueError("Aim is not installed: python -m pip install 'aim>=3.29,<4'")
 
 
-def _repository_name() -> str:
+def repository_name() -> str:
+    """What Aim calls a repository's folder."""
     return os.environ.get("__AIM_REPO_NAME__") or ".aim"
 
 
 def _nearest(start: Path) -> Path:
     for folder in (start, *start.parents):
-        if (folder / _repository_name()).is_dir():
+        if (folder / repository_name()).is_dir():
             return folder
     return start
 
@@ -85,7 +86,7 @@ def _resolved(repo: str) -> str:
     if "://" in repo:
         raise ValueError(f"repo {repo!r} is neither a folder nor a tracking server: use a path or aim://host:53800")
     path = Path(repo.strip()).expanduser().absolute()
-    return str(path.parent if path.name == _repository_name() else path)
+    return str(path.parent if path.name == repository_name() else path)
 
 
 def _resolved_uri(uri: str) -> str:

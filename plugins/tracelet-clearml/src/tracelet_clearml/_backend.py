@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
 from tracelet.backend import Batch, Idempotency, Opened, Outcome, RunInfo, State, Support, mapped, native
+from tracelet.checks import Check
 from tracelet.delivery import Delivery
 from tracelet.events import (
     ArtifactLogged,
@@ -96,6 +98,13 @@ class ClearML:
         self._store: TaskStore | None = None
         self._done: Done = {}
         self._texts: dict[TextIdentity, Sample] = {}
+
+    @staticmethod
+    async def check(options: ClearMLOptions) -> Sequence[Check]:
+        """See `tracelet.checks`."""
+        from tracelet_clearml._check import check
+
+        return await check(options)
 
     async def open(self, state: State | None) -> Opened:
         await self.close()

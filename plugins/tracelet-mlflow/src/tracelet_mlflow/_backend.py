@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
 from tracelet.backend import Batch, Idempotency, Opened, Outcome, RunInfo, State, Support, mapped, native
+from tracelet.checks import Check
 from tracelet.delivery import Delivery
 from tracelet.events import (
     ArtifactLogged,
@@ -85,6 +87,13 @@ class MLflow:
         self._options = options
         self._info = run
         self._session: Session | None = None
+
+    @staticmethod
+    async def check(options: MLflowOptions) -> Sequence[Check]:
+        """See `tracelet.checks`."""
+        from tracelet_mlflow._check import check
+
+        return await check(options)
 
     async def open(self, state: State | None) -> Opened:
         # Imported here, because training processes import this module for the options, and nothing else.

@@ -16,6 +16,12 @@ from tracelet_mlflow._records import Entry, Records
 MAX_PARAM_VALUE = 6_000
 MAX_TAG_VALUE = 8_000
 NOTE_TAG = "mlflow.note.content"
+SHOWN_TAGS = {
+    "git.commit": "mlflow.source.git.commit",
+    "git.branch": "mlflow.source.git.branch",
+    "git.remote": "mlflow.source.git.repoURL",
+}
+"""What MLflow shows of a run's code, by the tag that Tracelet captures it under."""
 
 
 class Text(Struct, frozen=True, gc=False):
@@ -52,6 +58,8 @@ def _add(found: Words, batch: Batch, index: int, event: Event, params: dict[str,
     elif isinstance(event, TagsSet):
         for name, given in event.values.items():
             _add_tag(found, batch, index, named(batch, index, key(name)), given)
+            if name in SHOWN_TAGS:
+                _add_tag(found, batch, index, SHOWN_TAGS[name], given)
     elif isinstance(event, NoteSet):
         _add_tag(found, batch, index, NOTE_TAG, event.text)
     elif isinstance(event, TextLogged):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
 from tracelet.backend import Batch, Idempotency, Opened, Outcome, RunInfo, State, Support, mapped, native
+from tracelet.checks import Check
 from tracelet.delivery import Delivery
 from tracelet.events import (
     ArtifactLogged,
@@ -90,6 +91,13 @@ class WandB:
         self._info = run
         self._exporter: Exporter | None = None
         self._state: State = {}
+
+    @staticmethod
+    async def check(options: WandBOptions) -> Sequence[Check]:
+        """See `tracelet.checks`."""
+        from tracelet_wandb._check import check
+
+        return await check(options)
 
     async def open(self, state: State | None) -> Opened:
         await self.close()

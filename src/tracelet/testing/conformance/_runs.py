@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import tracelet
 from tracelet.backend import Idempotency, Outcome, ParentRun, Support
 from tracelet.events import LANES, MetricsLogged, RunStarted
 from tracelet.journal import RunDirectory, holder
+from tracelet.status import read_status
 from tracelet.testing.conformance._drive import TIME, Drive, Suite
 
 
@@ -119,32 +121,47 @@ class Runs(Suite):
         assert ("m", 1.0, 1) in (await drive.read()).points
 
     async def test_a_killed_delivery_loses_nothing(self, options: Any, tmp_path: Path) -> None:
-        """SIGKILL of the real delivery process, again and again under way: every point arrives; once, if declared."""
+        """SIGKILL of training and delivery under way, and of delivery again in the process that goes on with the run:
+        every point arrives, once if declared, in one run, which ends as the last process does."""
         backend = f"{self.backend.__module__}:{self.backend.__qualname__}"
         if "<locals>" in backend:
             pytest.skip("a class in a function can't be named to a delivery process")
         run_id = await anyio.to_thread.run_sync(_log_and_kill, backend, msgspec.to_builtins(options), tmp_path)
-        points = (await self.read(options, run_id)).points
+        found = await self.read(options, run_id)
         expected = {("m", step / 4, step) for step in range(_POINTS)}
-        assert set(points) == expected
+        assert set(found.points) == expected
         if self.backend.idempotency is not Idempotency.APPENDS:
-            assert len(points) == _POINTS
+            assert len(found.points) == _POINTS
+        assert (found.runs, found.outcome) == (1, Outcome.COMPLETED)
 
 
 _POINTS = 600
 _DEADLINE = 100.0
 
+_FIRST = """
+import sys, time, msgspec, tracelet
+backend, given, run_id, directory, points = msgspec.json.decode(sys.stdin.buffer.read())
+sys.path[:0] = given.pop("path")
+run = tracelet.start_logging(given, "killed", "conformance", directory=directory, run_id=run_id)
+for step in range(points):
+    run.log_metric("m", step / 4, step)
+print(flush=True)
+time.sleep(600)
+"""
+
 
 def _log_and_kill(backend: str, options: dict[str, Any], directory: Path) -> str:
-    """A real run, whose delivery process is killed after each third of it; returns the run's id."""
+    """A real run, killed after its first third and resumed, whose delivery is killed after the next; returns its id."""
     given = {backend: {**options, "delivery": {"linger": 0.05, "batch_size": 50}}}
-    run = tracelet.start_logging(given, "killed", "conformance", directory=directory, run_id=str(uuid.uuid4()))
+    run_id = str(uuid.uuid4())
+    place = RunDirectory(directory / "runs" / run_id)
+    _log_and_be_killed(given, place, backend)
+    run = tracelet.start_logging(given, "killed", "conformance", directory=directory, run_id=run_id, resume="must")
     try:
-        place = RunDirectory(run.directory)
-        for step in range(_POINTS):
+        for step in range(_POINTS // 3, _POINTS):
             run.log_metric("m", step / 4, step)
-            if step in (_POINTS // 3, 2 * _POINTS // 3):
-                _kill_delivery(place, run, backend)
+            if step == 2 * _POINTS // 3:
+                _kill_delivery(place, backend, read_status(place).backends[backend].delivered)
         assert run.flush(timeout=_DEADLINE), run.status()
     finally:
         run.finish(timeout=_DEADLINE)
@@ -154,14 +171,33 @@ def _log_and_kill(backend: str, options: dict[str, Any], directory: Path) -> str
     return run.id
 
 
-def _kill_delivery(place: RunDirectory, run: tracelet.Run, backend: str) -> None:
-    """Kill the process once it has delivered something."""
-    before = run.status().backends[backend].delivered
+def _log_and_be_killed(given: dict[str, Any], place: RunDirectory, backend: str) -> None:
+    """A training that logs the first third, and is killed with its delivery."""
+    training = subprocess.Popen([sys.executable, "-c", _FIRST], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert training.stdin is not None
+    assert training.stdout is not None
+    try:
+        directory = str(place.path.parent.parent)
+        told = (backend, {**given, "path": sys.path}, place.id, directory, _POINTS // 3)
+        training.stdin.write(msgspec.json.encode(told))
+        training.stdin.close()
+        assert training.stdout.readline()
+    finally:
+        training.kill()
+        training.wait()
+        training.stdout.close()
+    _kill_delivery(place, backend, 0)
+
+
+def _kill_delivery(place: RunDirectory, backend: str, before: int) -> None:
+    """Kill the process once it has delivered more than `before`, if it is not done."""
     deadline = time.monotonic() + _DEADLINE
     while time.monotonic() < deadline:
         pid = holder(place.cursor(backend))
-        if pid and run.status().backends[backend].delivered > before:
-            os.kill(pid, signal.SIGKILL)
+        if read_status(place).backends[backend].delivered > before:
+            with suppress(ProcessLookupError):
+                if pid:
+                    os.kill(pid, signal.SIGKILL)
             return
         time.sleep(0.005)
-    raise AssertionError(f"nothing was delivered: {run.status()}")
+    raise AssertionError(f"nothing was delivered: {read_status(place)}")

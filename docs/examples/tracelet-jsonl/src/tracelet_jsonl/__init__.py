@@ -9,6 +9,7 @@ from typing import IO, Any
 import msgspec
 
 from tracelet.backend import Batch, Idempotency, Opened, Outcome, RunInfo, State, mapped, native
+from tracelet.checks import Check, folder
 from tracelet.delivery import Delivery
 from tracelet.events import LANES, FileLogged, MetricsLogged, RunFinished, RunStarted
 
@@ -38,6 +39,11 @@ class JsonLines:
         self._path = Path(options.path)
         self._run = run
         self._last: dict[tuple[str, str], int] = {}
+
+    @staticmethod
+    async def check(options: JsonLinesOptions) -> list[Check]:
+        """What `tracelet doctor` asks."""
+        return [folder(Path(options.path).parent, "a file in")]
 
     async def open(self, state: State | None) -> Opened:
         self._path.parent.mkdir(parents=True, exist_ok=True)

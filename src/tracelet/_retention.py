@@ -1,0 +1,271 @@
+"""Which runs may be removed from this machine, and removing them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from tracelet.errors import TraceletError
+from tracelet.journal import Cursor, RunDirectory, RunRecord, holder
+from tracelet.journal.room import size_on_disk
+from tracelet.journal.segment import SPARE, read_header
+from tracelet.status import UNDELIVERED, read_status
+
+HIDDEN = ".removing-"
+"""Before the name of a run whose removal has begun."""
+
+_STALE = 3600.0  # seconds after which a half-written file is nobody's any more
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What may go.
+
+    Attributes:
+        older_than: seconds since the last sign of life.
+        dead_letters: also runs of which a backend has refused something, which is nowhere else.
+        undelivered: also runs that are not delivered, or have no backend.
+        keep_size: only the oldest, until all of the runs together take no more bytes than that.
+    """
+
+    older_than: float
+    dead_letters: bool = False
+    undelivered: bool = False
+    keep_size: int | None = None
+
+
+class Judged(msgspec.Struct, kw_only=True):
+    """A run, and whether it may go.
+
+    Attributes:
+        age: seconds since its last sign of life.
+        size: in bytes; 0 where it did not matter.
+        kept: why it stays, in general; None if it may go.
+        detail: in particular.
+    """
+
+    directory: RunDirectory
+    record: RunRecord | None
+    age: float
+    size: int = 0
+    kept: str | None = None
+    detail: str = ""
+
+    @property
+    def id(self) -> str:
+        return self.directory.id
+
+
+class StillNeeded(TraceletError):
+    """Raised when a run that was to be removed must be kept after all."""
+
+    def __init__(self, run_id: str, why: str) -> None:
+        super().__init__(f"the run {run_id} is kept: {why}")
+
+
+def judge_all(runs: Path, rules: Rules, chosen: Collection[Path] | None = None) -> list[Judged]:
+    """All runs in a folder, the oldest first, with what is to become of them.
+
+    Args:
+        chosen: only these may go; None stands for all.
+    """
+    now = time.time()
+    judged = []
+    for path in _entries(runs):
+        if not path.name.startswith(".") and path.is_dir():
+            one = _judge(RunDirectory(path), rules, now, chosen is None or path in chosen)
+            if one is not None:
+                judged.append(one)
+    judged.sort(key=lambda one: -one.age)
+    _choose(judged, rules)
+    return judged
+
+
+def _judge(directory: RunDirectory, rules: Rules, now: float, chosen: bool) -> Judged | None:
+    """A run with what speaks against its removal; None for what is no run."""
+    one = Judged(directory=directory, record=None, age=0.0)
+    try:
+        one.record = directory.read_record()
+    except FileNotFoundError:
+        if not (directory.path / "journal").is_dir():
+            return None
+        one.kept, one.detail = "damaged", "run.json is missing"
+    except (OSError, msgspec.MsgspecError) as error:
+        one.kept, one.detail = "damaged", f"run.json can't be read: {error}"
+    one.age = max(0.0, now - _last_sign(directory))
+    if rules.keep_size is not None:
+        one.size = size_on_disk(directory.path)
+    if one.record is None:
+        return one
+    if not chosen:
+        one.kept = "not chosen"
+    elif one.age < rules.older_than:
+        one.kept = "younger"
+    else:
+        reason = _need(directory, one.record, rules) or _delivery(directory, one.record)
+        if reason is not None:
+            one.kept, one.detail = reason
+    return one
+
+
+def _need(directory: RunDirectory, record: RunRecord, rules: Rules) -> tuple[str, str] | None:
+    """What a run is still needed for."""
+    try:
+        if directory.live:
+            return "live", "a process logs to it"
+        if rules.undelivered:
+            return None
+        if not record.backends:
+            return "without a backend", "it is only here"
+        for name, backend in read_status(directory).backends.items():
+            if backend.pending:
+                return "pending", f"{name}: {backend.pending:,} pending"
+            if backend.outcome is None:
+                return "pending", f"{name}: it does not know how the run ended"
+            refused = backend.dead_lettered + backend.dropped.get(UNDELIVERED, 0)
+            if refused and not rules.dead_letters:
+                return "dead letters", f"{name}: {refused:,} did not arrive"
+    except (OSError, msgspec.MsgspecError) as error:
+        return "damaged", str(error)
+    return None
+
+
+def _delivery(directory: RunDirectory, record: RunRecord) -> tuple[str, str] | None:
+    """Who delivers the run."""
+    for name in record.backends:
+        pid = holder(directory.cursor(name))
+        if pid is not None:
+            return "live", f"{name}: process {pid} delivers"
+    return None
+
+
+def _last_sign(directory: RunDirectory) -> float:
+    """When somebody last wrote to the run."""
+    places = [directory.path / "run.json", directory.path / "cursors", directory.path / "journal"]
+    places += [*_entries(places[1]), *(writer / "writer.json" for writer in _entries(places[2]))]
+    return max(map(_modified, places))
+
+
+def _choose(judged: Sequence[Judged], rules: Rules) -> None:
+    """Of the runs that may go, keep those that others need, and those that need not go."""
+    children: dict[str, list[Judged]] = {}
+    for one in judged:
+        if one.record is not None and one.record.parent is not None:
+            children.setdefault(one.record.parent, []).append(one)
+    free = [one for one in judged if one.kept is None]
+    going: list[Judged] = []
+    total = sum(one.size for one in judged)
+    found = True
+    while found:
+        found = False
+        for one in free:
+            if rules.keep_size is not None and total <= rules.keep_size:
+                break
+            if one not in going and all(child in going for child in children.get(one.id, ())):
+                going.append(one)
+                total -= one.size
+                found = True
+    for one in free:
+        if one not in going:
+            waiting = next((child for child in children.get(one.id, ()) if child not in going), None)
+            one.kept = "enough room" if waiting is None else "children"
+            one.detail = "" if waiting is None else f"its child {waiting.id} stays"
+        elif rules.keep_size is None:
+            one.size = size_on_disk(one.directory.path)
+
+
+def remove(one: Judged, rules: Rules) -> int:
+    """Remove a run; returns how many bytes that gave.
+
+    Raises:
+        StillNeeded: somebody needs it by now.
+        OSError: it can't be removed, or not wholly; what is left is hidden, and goes the next time.
+    """
+    directory, record = one.directory, one.record
+    assert record is not None
+    with ExitStack() as held:
+        for name in record.backends:
+            cursor = Cursor.acquire(directory.cursor(name))
+            if cursor is None:
+                raise StillNeeded(one.id, f"another process delivers it to {name}")
+            held.enter_context(cursor)
+        if not held.enter_context(directory.claimed()):
+            raise StillNeeded(one.id, "a process begins to log to it")
+        need = _need(directory, directory.read_record(), rules)
+        if need is not None:
+            raise StillNeeded(one.id, need[1])
+        hidden = directory.path.with_name(HIDDEN + one.id)
+        directory.path.rename(hidden)
+    return remove_hidden(hidden)
+
+
+def remove_hidden(place: Path) -> int:
+    """Bring a removal to its end; returns how many bytes that gave. Raises OSError."""
+    size = size_on_disk(place)
+    while place.exists():
+        try:
+            shutil.rmtree(place)
+        except FileNotFoundError:
+            continue  # somebody else is at it, too
+    return size
+
+
+def leftovers(runs: Path) -> list[Path]:
+    """What crashes have left: runs whose removal was begun, half-written files, and spare segments of dead writers."""
+    found = []
+    for path in _entries(runs):
+        if path.name.startswith(HIDDEN):
+            found.append(path)
+        elif not path.name.startswith(".") and path.is_dir():
+            found += _left_in(RunDirectory(path))
+    return found
+
+
+def remove_leftover(place: Path) -> int:
+    """Remove one; returns how many bytes that gave. Raises OSError."""
+    if place.is_dir():
+        return remove_hidden(place)
+    size = size_on_disk(place)
+    place.unlink(missing_ok=True)
+    return size
+
+
+def _left_in(directory: RunDirectory) -> Iterator[Path]:
+    now = time.time()
+    for path in _entries(directory.path):
+        if path.name.startswith(".run.json.") and now - _modified(path) > _STALE:
+            yield path
+    for writer in directory.writers():
+        spares = [
+            segment
+            for lane in _entries(directory.path / "journal" / writer)
+            for segment in _entries(lane)[-1:]
+            if segment.suffix == ".seg" and _is_spare(segment)
+        ]
+        if spares and not directory.writer_alive(writer):
+            yield from spares
+
+
+def _is_spare(segment: Path) -> bool:
+    header = read_header(segment)
+    return header is not None and header.state == SPARE
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder, by name; it need not exist."""
+    try:
+        return [folder / name for name in sorted(os.listdir(folder))]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

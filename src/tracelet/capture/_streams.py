@@ -1,0 +1,146 @@
+"""Taps on the streams of the terminal: what is written to one goes where it goes, and is heard as well.
+
+The stream stays the very object that it was, with all it has; only its `write` is replaced. So it does not matter who
+got hold of it before (a `logging.StreamHandler`, a progress bar), and nothing that is asked of it has another answer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import BuiltinMethodType
+from typing import Any, Protocol
+
+from tracelet.journal.process import call_in_forked_children
+from tracelet.run import AsyncRun, Run, active_run
+
+_ABSENT: Any = object()
+
+Hear = Callable[[str], None]
+
+
+class Listener(Protocol):
+    """Hears what is written to a stream, for one run. It must not raise."""
+
+    run: Run | AsyncRun
+
+    def hear(self, text: str) -> None: ...
+
+
+class Tap:
+    """The `write` of one stream, as long as anybody listens.
+
+    With several listeners, those of the active run hear what is written; where that is none of theirs, all do.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._before = vars(stream).get("write", _ABSENT)
+        self._wrap(stream.write)
+        self._listeners: tuple[Listener, ...] = ()
+        self.hear: Hear | None = None
+        self._lock = threading.RLock()
+        call_in_forked_children(self._detach)
+
+    def on(self, stream: Any) -> bool:
+        """Whether this is that stream's."""
+        return self._stream is stream
+
+    def renew(self) -> None:
+        """Replace `write` again where somebody has put back the one that was there before this began.
+
+        IPython does so at the end of the cell in which a run begins. What lies under somebody's wrapper is left alone.
+        """
+        with self._lock:
+            found = vars(self._stream).get("write", _ABSENT)
+            idle = getattr(found, "tap", None)
+            if not self._listeners or found is self._write:
+                return
+            if isinstance(idle, Tap) and not idle._listeners:
+                self._wrap(idle._original)
+            elif found is _ABSENT or found == _own_write(self._stream):
+                self._wrap(self._stream.write)
+            else:
+                return
+            self._before = found
+            self._stream.write = self._write
+
+    def _wrap(self, original: Callable[..., Any]) -> None:
+        self._original = original
+        self._write = _plain(self, original) if isinstance(original, BuiltinMethodType) else _any(self, original)
+        vars(self._write)["tap"] = self
+
+    def add(self, listener: Listener) -> None:
+        """Have it hear what is written from now on. Raises TypeError or AttributeError if that can't be."""
+        with self._lock:
+            if vars(self._stream).get("write") is not self._write:
+                self._stream.write = self._write
+            self._tell(*self._listeners, listener)
+
+    def remove(self, listener: Listener) -> None:
+        """Have it hear no more. The last one leaves the stream as it was found, unless somebody replaced `write`."""
+        with self._lock:
+            self._tell(*(one for one in self._listeners if one is not listener))
+            if self._listeners or vars(self._stream).get("write") is not self._write:
+                return
+            if self._before is _ABSENT:
+                del self._stream.write
+            else:
+                self._stream.write = self._before
+
+    def _tell(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+        self.hear = None if not listeners else listeners[0].hear if len(listeners) == 1 else self._tell_all
+
+    def _tell_all(self, text: str) -> None:
+        listeners, run = self._listeners, active_run()
+        for listener in [one for one in listeners if one.run is run] or listeners:
+            listener.hear(text)
+
+    def _detach(self) -> None:
+        """In a forked child, nobody listens."""
+        self._lock = threading.RLock()
+        self._tell()
+
+
+def tapped(stream: Any) -> Tap:
+    """The tap on a stream: the one that is there, or a new one.
+
+    Raises:
+        TypeError: its `write` can't be replaced.
+    """
+    try:
+        found = getattr(vars(stream).get("write"), "tap", None)
+        return found if isinstance(found, Tap) else Tap(stream)
+    except (TypeError, AttributeError) as error:
+        raise TypeError(f"{type(stream).__name__} objects take no other write()") from error
+
+
+def _own_write(stream: Any) -> Any:
+    """The method of its class, which nobody has replaced."""
+    method = getattr(type(stream), "write", None)
+    return None if method is None else method.__get__(stream)
+
+
+def _plain(tap: Tap, original: Callable[..., Any]) -> Callable[..., Any]:
+    """For Python's own streams, whose `write` takes one argument; this is called twice for each `print`."""
+
+    def write(text: str, /) -> Any:
+        result = original(text)
+        hear = tap.hear
+        if hear is not None:
+            hear(text)
+        return result
+
+    return write
+
+
+def _any(tap: Tap, original: Callable[..., Any]) -> Callable[..., Any]:
+    def write(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        hear = tap.hear
+        if hear is not None and args and isinstance(args[0], str):
+            hear(args[0])
+        return result
+
+    return write

@@ -1,0 +1,296 @@
+"""The state of the code: commit, branch, remote, and what is not committed, for real repositories and odd ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tracelet
+from tracelet.capture import _commands, _facts, _git, _patches
+from tracelet.capture._git import Git, GitFailed, Head, remote_url
+from tracelet.events import ArtifactLogged, TagsSet
+
+Said = Callable[..., list[Any]]
+
+
+@pytest.fixture(autouse=True)
+def _only_this_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gitconfig").write_text("[user]\n name = n\n email = e@x\n[init]\n defaultBranch = main\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    for name in _git._MISLEADING:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """With one commit, on the branch main."""
+    place = tmp_path / "code"
+    place.mkdir()
+    git(place, "init", "-q")
+    (place / "train.py").write_text("lr = 1\n")
+    (place / "other.py").write_text("x = 1\n")
+    git(place, "add", "-A")
+    git(place, "commit", "-q", "-m", "first")
+    return place
+
+
+def git(place: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=place, stdout=subprocess.PIPE, check=True, timeout=30)
+    return done.stdout.decode().strip()
+
+
+def said_of(place: Path, run: tracelet.Run, said: Said, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The tags that a run gets in a folder."""
+    monkeypatch.setattr(_facts, "folders_of_the_program", lambda: [place])
+    _facts.say_git(run, lambda: False)
+    return {name: value for event in said(TagsSet) for name, value in event.values.items()}
+
+
+def patch_of(run: tracelet.Run, said: Said) -> str:
+    (event,) = said(ArtifactLogged)
+    assert event.name == "git/diff.patch"
+    return Path(run.directory, event.path).read_text("utf-8", "surrogateescape")
+
+
+def test_a_clean_repository(repository: Path, run: tracelet.Run, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commit, branch, remote and root are tags; there is nothing to keep of what is committed."""
+    git(repository, "remote", "add", "origin", "https://me:geheim@host/team/code.git")
+    (repository / "sub").mkdir()
+    tags = said_of(repository / "sub", run, said, monkeypatch)
+    commit = git(repository, "rev-parse", "HEAD")
+    assert tags == {
+        "git.commit": commit,
+        "git.branch": "main",
+        "git.remote": "https://host/team/code.git",
+        "git.root": str(repository),
+        "git.dirty": "false",
+    }
+    assert said(ArtifactLogged) == []
+
+
+def test_changes_are_kept_as_a_patch_that_applies(
+    repository: Path, run: tracelet.Run, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not committed, staged or not, is in a patch; files that git does not know are named in it."""
+    git(repository, "remote", "add", "upstream", "git@host:team/code.git")
+    git(repository, "config", "branch.main.remote", "upstream")
+    (repository / "train.py").write_text("lr = 2\n")
+    (repository / "new.py").write_text("y = 1\n")
+    git(repository, "add", "new.py")
+    (repository / "data.csv").write_text("geheim\n")
+    tags = said_of(repository, run, said, monkeypatch)
+    assert (tags["git.dirty"], tags["git.remote"], tags.get("git.diff")) == ("true", "git@host:team/code.git", None)
+    kept = patch_of(run, said)
+    assert "# Not known to git: 'data.csv'" in kept
+    assert "geheim" not in kept
+    git(repository, "reset", "-q", "--hard")
+    (repository / "kept.patch").write_text(kept)
+    git(repository, "apply", "kept.patch")
+    assert (repository / "train.py").read_text() == "lr = 2\n"
+    assert (repository / "new.py").read_text() == "y = 1\n"
+
+
+def test_a_commit_that_was_checked_out_by_itself(
+    repository: Path, run: tracelet.Run, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a branch, that is said."""
+    git(repository, "checkout", "-q", "--detach")
+    assert said_of(repository, run, said, monkeypatch)["git.branch"] == "(detached)"
+
+
+def test_a_repository_without_commits(
+    tmp_path: Path, run: tracelet.Run, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is a branch and no commit, and its files are named."""
+    place = tmp_path / "empty"
+    place.mkdir()
+    git(place, "init", "-q")
+    (place / "train.py").write_text("lr = 1\n")
+    tags = said_of(place, run, said, monkeypatch)
+    assert "git.commit" not in tags
+    assert (tags["git.branch"], tags["git.dirty"]) == ("main", "true")
+    assert "'train.py'" in patch_of(run, said)
+
+
+def test_a_folder_without_a_repository_says_nothing(
+    tmp_path: Path, run: tracelet.Run, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a machine without git, or a repository without a work tree."""
+    assert said_of(tmp_path, run, said, monkeypatch) == {}
+    git(tmp_path, "init", "-q", "--bare", "bare")
+    assert said_of(tmp_path / "bare", run, said, monkeypatch) == {}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert said_of(tmp_path, run, said, monkeypatch) == {}
+
+
+def test_secrets_stay_out_of_the_patch(
+    repository: Path, run: tracelet.Run, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that are there for secrets are left out, and said to be; secrets in others are redacted."""
+    (repository / ".env").write_text("A=geheim1\n")
+    key = "-----BEGIN RSA PRIVATE KEY-----\nMIIgeheim2\n-----END RSA PRIVATE KEY-----\n"
+    (repository / "train.py").write_text(f'api_key = "geheim3"\ndb = "postgres://u:geheim4@h/d"\n{key}lr = 5\n')
+    git(repository, "add", "-A")
+    tags = said_of(repository, run, said, monkeypatch)
+    kept = patch_of(run, said)
+    assert "geheim" not in kept
+    assert "+lr = 5" in kept
+    assert "# Left out: '.env': it may hold secrets" in kept
+    assert tags["git.diff"] == "without 1 files: .env"
+
+
+@pytest.mark.parametrize("name", [".env", "a/.env.local", "x.pem", "deploy/id_rsa.pub", "Credentials.json", "my.key"])
+def test_files_for_secrets(name: str) -> None:
+    """They are known by their names."""
+    assert _patches.is_secret(name)
+    assert not any(
+        map(_patches.is_secret, ("env.py", "keys.py", "tokenizer.json", "environment.yml", "secret_santa.py"))
+    )
+
+
+def test_a_large_diff_is_cut_between_files(repository: Path) -> None:
+    """What does not fit is left out by whole files, each of which is named."""
+    for name in "abcd":
+        (repository / f"{name}.txt").write_text(f"{name}\n" * 300)
+    (repository / "b.txt").write_text("b\n" * 100_000)
+    git(repository, "add", "-A")
+    asked = Git(lambda: False)
+    head = asked.head([repository])
+    assert head is not None
+    kept = asked.diff(head, asked.changes(head.root), most=8_000)
+    assert kept.content.count(b"diff --git") == 1
+    assert b"+a\n" in kept.content
+    assert b"+b\n" not in kept.content
+    assert kept.left_out == {
+        "b.txt": "it is too large",
+        "c.txt": "the diff is too large",
+        "d.txt": "the diff is too large",
+    }
+    for name in kept.left_out:
+        assert f"# Left out: '{name}'".encode() in kept.content
+
+
+def test_odd_content(repository: Path, run: tracelet.Run, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Binary files, names and content that are no UTF-8, new lines in names, deleted and renamed files, submodules."""
+    os.rename(repository / "other.py", repository / "renamed.py")
+    (repository / "weights.bin").write_bytes(bytes(range(256)))
+    Path(os.fsdecode(os.fsencode(repository) + b"/caf\xe9 a.txt")).write_bytes(b"caf\xe9\n")
+    (repository / "two\nlines.txt").write_text("x\n")
+    git(repository, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(repository), "inner")
+    git(repository, "add", "-A")
+    (repository / "unknown\n.txt").write_text("x\n")
+    tags = said_of(repository, run, said, monkeypatch)
+    kept = patch_of(run, said)
+    assert tags["git.dirty"] == "true"
+    assert "Binary files /dev/null and b/weights.bin differ" in kept
+    assert "+caf\udce9" in kept
+    assert "+Subproject commit" in kept
+    assert "deleted file mode" in kept
+    assert r"# Not known to git: 'unknown\n.txt'" in kept
+
+
+def test_programs_of_the_user_are_not_started(repository: Path, tmp_path: Path) -> None:
+    """No pager, external diff, conversion to text or monitor is run, and the index is not locked or written."""
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\ncat $1\n")
+    program.chmod(0o700)
+    for name in ("diff.external", "core.pager", "core.fsmonitor", "diff.odd.textconv", "diff.odd.command"):
+        git(repository, "config", name, str(program))
+    (repository / ".gitattributes").write_text("*.py diff=odd\n")
+    (repository / "train.py").write_text("lr = 2\n")
+    os.utime(repository / "other.py", (1, 1))  # which a status with the lock would note in the index
+    before = (repository / ".git/index").read_bytes()
+    asked = Git(lambda: False)
+    head = asked.head([repository])
+    assert head is not None
+    content = asked.diff(head, asked.changes(head.root)).content
+    assert b"+lr = 2" in content
+    assert b"other.py" not in content
+    assert not (tmp_path / "started").exists()
+    assert (repository / ".git/index").read_bytes() == before
+
+
+def _fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """A program that is called git, and no other."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "git").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "git").chmod(0o700)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_a_git_that_hangs_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    """When its time is up, it is killed with what it started."""
+    _fake(tmp_path, monkeypatch, f"echo $$ > {tmp_path}/pid; sleep 60 & echo $! > {tmp_path}/child; wait")
+    monkeypatch.setattr(_git, "PATIENCE", 0.5)
+    begin = time.monotonic()
+    with pytest.raises(GitFailed, match=r"git rev-parse took longer than 0\.5 s"):
+        Git(lambda: False).head([tmp_path])
+    assert time.monotonic() - begin < 5
+    for name in ("pid", "child"):
+        pid = int((tmp_path / name).read_text())
+        eventually(lambda pid=pid: not _alive(pid), 5.0)
+
+
+def test_a_git_that_hangs_ends_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not waited for once it is not wanted."""
+    _fake(tmp_path, monkeypatch, "sleep 60")
+    begin = time.monotonic()
+    with pytest.raises(GitFailed, match="the run ended before git had answered"):
+        Git(lambda: time.monotonic() > begin + 0.2).head([tmp_path])
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo 'fatal: detected dubious ownership in repository' >&2; exit 128", "safe.directory"),
+        ("echo 'fatal: bad object HEAD' >&2; exit 128", "bad object"),
+        ("exit 3", "ended with 3"),
+    ],
+)
+def test_a_git_that_refuses_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str) -> None:
+    """The reason is git's own, or what to do about it."""
+    _fake(tmp_path, monkeypatch, script)
+    with pytest.raises(GitFailed, match=reason):
+        Git(lambda: False).head([tmp_path])
+
+
+def test_a_status_or_diff_that_fails_is_said(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repository that is damaged behind its head is no crash."""
+    head = Head(str(repository), "0" * 40, "main", "")
+    asked = Git(lambda: False)
+    with pytest.raises(GitFailed, match="bad object"):
+        asked.diff(head, asked.changes(head.root))
+    with pytest.raises(GitFailed):
+        asked.changes(str(repository.parent))
+
+
+def test_output_without_end_is_cut() -> None:
+    """A command is ended once it has said more than is wanted."""
+    said = _commands.output(
+        ["yes"], environment=dict(os.environ), most=1_000, deadline=time.monotonic() + 20, cancelled=lambda: False
+    )
+    assert (len(said.out), said.cut, said.code) == (1_000, True, None)
+
+
+def test_remotes_lose_their_logins() -> None:
+    """User and password go; the user of the short form is no secret."""
+    assert remote_url("https://token@host/x.git") == "https://host/x.git"
+    assert remote_url("git@host:team/x.git") == "git@host:team/x.git"

@@ -1,0 +1,347 @@
+"""`tracelet gc`: removes what is delivered, finished and old, and nothing that somebody needs."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from typer.testing import CliRunner
+
+import tracelet
+from tracelet import Delivery, _retention
+from tracelet._bus import Bus
+from tracelet._discovery import from_object
+from tracelet._retention import HIDDEN, Rules, StillNeeded, judge_all, remove
+from tracelet.cli._app import app
+from tracelet.codec import encode
+from tracelet.errors import Rejected
+from tracelet.events import Kind, Lane, MetricsLogged, RunFinished
+from tracelet.journal import Cursor, Recorder, RunDirectory, RunRecord
+from tracelet.testing import RecordingBackend
+
+NAME = "RecordingBackend"
+DAY = 86_400.0
+cli = CliRunner()
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    place = tmp_path / "store" / "runs"
+    place.mkdir(parents=True)
+    return place
+
+
+def make(
+    runs: Path,
+    name: str,
+    *,
+    age: float = 0.0,
+    backend: str | None = NAME,
+    parent: str | None = None,
+    finish: bool = True,
+    deliver: bool = True,
+    refuse: bool = False,
+) -> Path:
+    """A run, as old as that."""
+    directory = RunDirectory(runs / name)
+    directory.path.mkdir()
+    options: dict[str, dict[str, Any]] = {} if backend is None else {backend: {}}
+    record = RunRecord(id=name, name=f"run {name}", project="p", created=0.0, backends=options, version="0")
+    record.parent = parent
+    directory.write_record(record)
+    recorder = Recorder(directory, bool)
+    for step in range(10):
+        recorder.append(Kind.METRICS_LOGGED, encode(MetricsLogged(1.0, {"m": 1.0}, step)))
+    (directory.path / recorder.write_in(b"x" * 50_000, "bin")).touch()
+    if finish:
+        recorder.finish(Kind.RUN_FINISHED, encode(RunFinished(2.0, "completed")))
+    if deliver and backend is not None:
+        deliver_to(directory, refuse=refuse)
+    grow_old(directory.path, age)
+    return directory.path
+
+
+def deliver_to(directory: RunDirectory, *, refuse: bool = False) -> None:
+    async def export(batch: tracelet.Batch) -> None:
+        if refuse:
+            raise Rejected("no")
+
+    backend = RecordingBackend(delivery=Delivery(linger=0.01), on_export=export)
+    anyio.run(Bus(directory, [from_object(backend)], follow=not directory.live).run)
+
+
+def grow_old(place: Path, age: float) -> None:
+    moment = time.time() - age
+    for path in [place, *place.rglob("*")]:
+        os.utime(path, (moment, moment))
+
+
+def gc(runs: Path, *arguments: str, code: int = 0) -> str:
+    """What the command says."""
+    result = cli.invoke(app, ["gc", "--directory", str(runs.parent), *arguments])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def kept(runs: Path, *arguments: str) -> dict[str, str]:
+    """Why each run is kept."""
+    return {one["id"]: one["reason"] for one in json.loads(gc(runs, "--json", *arguments))["kept"]}
+
+
+def test_what_is_done_and_old_is_removed_when_asked(runs: Path) -> None:
+    """Without --yes runs are listed and stay; with it the delivered, finished and old one goes with its files."""
+    old, young = make(runs, "old", age=31 * DAY), make(runs, "young", age=29 * DAY)
+    said = gc(runs)
+    assert "1 run can go" in said
+    assert "it is younger than 30d" in said
+    assert "--yes" in said
+    assert old.exists()
+    assert "freed" in gc(runs, "--yes")
+    assert not old.exists()
+    assert young.exists()
+    assert os.listdir(runs) == ["young"]
+    assert "nothing to remove" in gc(runs, "--yes")
+
+
+@pytest.mark.parametrize(("given", "goes"), [("12h", True), ("7d", False), ("0", True), ("90m", True)])
+def test_ages(runs: Path, given: str, goes: bool) -> None:
+    """An age is a number with a unit, or 0."""
+    make(runs, "run", age=DAY)
+    assert (kept(runs, "--older-than", given) == {}) is goes
+
+
+def test_what_somebody_needs_is_kept(runs: Path) -> None:
+    """Kept are runs that are live, pending, not closed, refused in part, without a backend, or damaged."""
+    make(runs, "live", age=99 * DAY, finish=False)
+    make(runs, "pending", age=99 * DAY, deliver=False)
+    make(runs, "refused", age=99 * DAY, refuse=True)
+    make(runs, "alone", age=99 * DAY, backend=None)
+    damaged = make(runs, "damaged", age=99 * DAY)
+    (damaged / "run.json").write_text("{")
+    (runs / "foreign").mkdir()
+    (runs / "file").touch()
+    reasons = {
+        "live": "live",
+        "pending": "pending",
+        "refused": "dead letters",
+        "alone": "without a backend",
+        "damaged": "damaged",
+    }
+    assert kept(runs, "--older-than", "0") == reasons
+    del reasons["refused"]
+    assert kept(runs, "--older-than", "0", "--dead-letters") == reasons
+    gc(runs, "--older-than", "0", "--dead-letters", "--yes")
+    assert sorted(os.listdir(runs)) == sorted([*reasons, "file", "foreign"])
+
+
+def test_what_is_lost_by_it_must_be_named(runs: Path) -> None:
+    """What is not delivered goes only by --undelivered with the run's name, and nothing else goes with it."""
+    make(runs, "pending", deliver=False)
+    make(runs, "alone", backend=None)
+    gc(runs, "--undelivered", "--yes", code=2)
+    assert kept(runs, "alone") == {"alone": "without a backend", "pending": "not chosen"}
+    gc(runs, "alone", "--undelivered", "--older-than", "1h", "--yes")
+    assert len(os.listdir(runs)) == 2
+    gc(runs, "alone", "--undelivered", "--yes")
+    assert os.listdir(runs) == ["pending"]
+    gc(runs, "pend", "--undelivered", "--yes")
+    assert os.listdir(runs) == []
+
+
+def test_parents_stay_with_their_children(runs: Path) -> None:
+    """A parent stays as long as a child does, and goes with it."""
+    make(runs, "1-parent", age=50 * DAY)
+    make(runs, "2-child", age=40 * DAY, parent="1-parent")
+    make(runs, "3-grandchild", age=10 * DAY, parent="2-child")
+    assert kept(runs) == {"1-parent": "children", "2-child": "children", "3-grandchild": "younger"}
+    assert kept(runs, "--older-than", "5d") == {}
+    gc(runs, "--older-than", "5d", "--yes")
+    assert os.listdir(runs) == []
+
+
+def test_the_oldest_go_until_the_rest_is_small_enough(runs: Path) -> None:
+    """--keep-size removes the oldest, whatever their age, and only as many as needed; never what is needed."""
+    for number in range(5):
+        make(runs, f"run{number}", age=(5 - number) * DAY, deliver=number != 0)
+    sizes = [one.size for one in judge_all(runs, Rules(0.0, keep_size=0))]
+    keep = sum(sizes) - sizes[1] - sizes[2] // 2
+    assert kept(runs, "--keep-size", str(keep)) == {"run0": "pending", "run3": "enough room", "run4": "enough room"}
+    gc(runs, "--keep-size", str(keep), "--yes")
+    assert sorted(os.listdir(runs)) == ["run0", "run3", "run4"]
+    assert set(kept(runs, "--keep-size", "50GB").values()) == {"pending", "enough room"}
+    assert kept(runs, "--keep-size", "0", "--older-than", "36h") == {"run0": "pending", "run4": "younger"}
+
+
+def test_an_interrupted_removal_is_brought_to_its_end(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A removal that is killed leaves no run behind, only something hidden, which goes the next time."""
+    make(runs, "run", age=99 * DAY)
+
+    def interrupt(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", interrupt)
+        result = cli.invoke(app, ["gc", "--directory", str(runs.parent), "--yes"])
+    assert result.exit_code != 0
+    assert os.listdir(runs) == [f"{HIDDEN}run"]
+    assert "left by a crash" in gc(runs)
+    make(runs, "run", age=99 * DAY)  # another one of the same id
+    gc(runs, "--yes")
+    assert os.listdir(runs) == []
+
+
+def test_who_delivers_keeps_the_run(runs: Path) -> None:
+    """While another process has a run's cursor, the run is neither listed for removal nor removed."""
+    place = make(runs, "run", age=99 * DAY)
+    (one,) = judge_all(runs, Rules(0.0))
+    assert one.kept is None
+    code = (
+        "import sys; from pathlib import Path; from tracelet.journal import Cursor; "
+        "cursor = Cursor.acquire(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+    )
+    arguments = [sys.executable, "-c", code, str(RunDirectory(place).cursor(NAME))]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(StillNeeded, match="another process delivers"):
+            remove(one, Rules(0.0))
+        assert kept(runs, "--older-than", "0") == {"run": "live"}
+        process.communicate()
+    assert place.exists()
+    remove(one, Rules(0.0))
+    assert not place.exists()
+
+
+def test_a_run_that_goes_on_meanwhile_is_kept(runs: Path) -> None:
+    """A writer that comes between the decision and the removal is seen, and the run stays with what it says."""
+    place = make(runs, "run", age=99 * DAY)
+    (one,) = judge_all(runs, Rules(0.0))
+    recorder = Recorder(RunDirectory(place), bool)
+    with pytest.raises(StillNeeded, match="a process logs to it"):
+        remove(one, Rules(0.0))
+    recorder.finish(Kind.RUN_FINISHED, encode(RunFinished(2.0, "completed")))
+    with pytest.raises(StillNeeded, match="1 pending"):
+        remove(one, Rules(0.0))
+    assert place.exists()
+
+
+def test_a_run_that_a_writer_comes_to_is_kept(runs: Path) -> None:
+    """While a writer is being added to a run, it is not removed."""
+    place = make(runs, "run", age=99 * DAY)
+    (one,) = judge_all(runs, Rules(0.0))
+    with RunDirectory(place).claimed() as there:
+        assert there
+        with pytest.raises(StillNeeded, match="a process begins to log to it"):
+            remove(one, Rules(0.0))
+    assert place.exists()
+
+
+def test_a_writer_and_a_removal_at_once(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that comes while a run is being removed waits for that, and then has a place of its own."""
+    waits = threading.Event()
+    real = fcntl.flock
+
+    def flock(fd: int, operation: int) -> None:
+        if operation == fcntl.LOCK_EX:
+            waits.set()
+        real(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    place = make(runs, "run", age=99 * DAY)
+    directory = RunDirectory(place)
+    began: list[str] = []
+    with directory.claimed() as there:
+        assert there
+        thread = threading.Thread(target=lambda: began.append(directory.add_writer()))
+        thread.start()
+        with directory.claimed() as again:
+            assert not again
+        assert waits.wait(10)
+        place.rename(runs / f"{HIDDEN}run")
+    thread.join(10)
+    assert began == ["0000"]
+    assert directory.writers() == ["0000"]
+    assert "0000" in os.listdir(runs / f"{HIDDEN}run" / "journal")
+
+
+def test_what_crashes_left_goes_too(runs: Path) -> None:
+    """Half-written files of long ago, and the spares of dead writers, are removed; those of live ones are not."""
+    place = make(runs, "run", age=99 * DAY)
+    stale, fresh = place / ".run.json.1.abcd", place / ".run.json.2.abcd"
+    stale.write_text("x")
+    fresh.write_text("x")
+    os.utime(stale, (0, 0))
+    grown = make(runs, "live", finish=False, deliver=False)
+    live = Recorder(RunDirectory(grown), bool)
+    live.tend(sync=False)
+    code = (
+        "import os, sys; from pathlib import Path; from tracelet.journal import *; "
+        "r = Recorder(RunDirectory(Path(sys.argv[1])), bool); r.append(3, b'x'); r.tend(sync=False); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(place)], check=False)
+    spare = place / "journal" / "0001" / Lane.STREAM.value / "000001.seg"
+    assert spare.exists()
+    assert {Path(path) for path in json.loads(gc(runs, "--json"))["leftovers"]} == {stale, spare}
+    gc(runs, "--yes")
+    assert not stale.exists()
+    assert not spare.exists()
+    assert fresh.exists()
+    assert len(list((grown / "journal" / "0001" / "stream").iterdir())) == 2
+
+
+def test_what_can_not_be_removed_is_said(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that can't be removed is said, the others go, and the exit code tells."""
+    make(runs, "first", age=99 * DAY)
+    make(runs, "second", age=98 * DAY)
+    real = Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        if self.name == "first":
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    said = gc(runs, "--yes", code=1)
+    assert "first: [Errno 13] Permission denied" in said.replace("\n", "")
+    assert os.listdir(runs) == ["first"]
+
+
+@pytest.mark.parametrize("arguments", [["--older-than", "soon"], ["--keep-size", "much"], ["nosuchrun"]])
+def test_wrong_options(runs: Path, arguments: list[str]) -> None:
+    """What can't be understood is an error with what is expected."""
+    gc(runs, *arguments, code=2)
+
+
+def test_many_runs_are_summed_up(runs: Path) -> None:
+    """Of many runs that are kept, the reasons are counted."""
+    template = make(runs, "run", deliver=False, age=3 * DAY)
+    for number in range(30):
+        shutil.copytree(template, runs / f"copy{number}", copy_function=shutil.copy2)
+    said = gc(runs, "--older-than", "0")
+    assert "31 runs are kept" in said
+    assert "31  not delivered everywhere" in said
+    assert "tracelet sync" in said
+    assert _retention.leftovers(runs) == []
+
+
+def test_locks_that_a_file_system_has_not(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where folders can't be locked, writers begin all the same."""
+
+    def flock(fd: int, operation: int) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    directory = RunDirectory(runs / "run")
+    assert directory.add_writer() == "0000"
+    with pytest.raises(OSError, match="not supported"):
+        Cursor.acquire(directory.cursor(NAME))

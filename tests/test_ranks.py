@@ -1,0 +1,242 @@
+"""Ranks: which processes of a launch log, and how several write one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+import tracelet
+from tracelet import _ranks
+from tracelet.errors import InvalidSetting
+from tracelet.journal import RunDirectory, holder
+from tracelet.status import read_status
+
+RANKS = 8
+VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "WORLD_SIZE", "SLURM_JOB_ID")
+
+TRAIN = """
+import os, sys, time, tracelet
+run = tracelet.start_logging({"jsonl": {"path": "events.jsonl"}}, "ranks", all_ranks=True)
+rank = int(os.environ["RANK"])
+for step in range(20):
+    run.log_metric("loss", rank + step / 100, step)
+    run.log_metric("counted", 1.0)
+run.log_metrics({"a": 1.0}, step=0, context={"subset": "val"})
+run.log_text("note", f"from {rank}")
+tracelet.tensorboard.SummaryWriter().add_scalar("board", 0.5, 1)
+if rank == 0:
+    run.log_params({"lr": 0.1})
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def start(rank: int, source: str, **variables: str) -> subprocess.Popen[str]:
+    environment = os.environ | {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(RANKS),
+        "TRACELET_CLOSE_TIMEOUT": "30",
+        **variables,
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", source], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (path / "events.jsonl").read_text().splitlines()]
+
+
+def points(path: Path, name: str) -> set[tuple[Any, Any, float]]:
+    """The rank, step and value of each of a metric's points."""
+    found = [line for line in lines(path) if name in line.get("values", ())]
+    shown = [(dict(line.get("context", [])).get("rank", 0), line["step"], line["values"][name]) for line in found]
+    assert len(shown) == len(set(shown))
+    return set(shown)
+
+
+@pytest.mark.parametrize(
+    ("variables", "rank"),
+    [
+        ({}, 0),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, 0),
+        ({"RANK": "3"}, 3),
+        ({"RANK": "8", "LOCAL_RANK": "0"}, 8),
+        ({"RANK": "0", "SLURM_PROCID": "1"}, 0),  # torchrun once a node
+        ({"LOCAL_RANK": "1"}, 1),
+        ({"SLURM_PROCID": "0", "LOCAL_RANK": "2"}, 2),  # Lightning's own processes in a task of SLURM
+        ({"SLURM_PROCID": "5"}, 5),
+        ({"OMPI_COMM_WORLD_RANK": "2"}, 2),
+        ({"RANK": "first"}, 0),
+        ({"RANK": ""}, 0),
+    ],
+)
+def test_only_rank_0_logs(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], rank: int) -> None:
+    """What launchers set tells the rank; in the other ranks a run is inert and leaves no file."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert _ranks.current() == rank
+    with tracelet.start_logging(exp_name="x") as run:
+        assert run.active is (rank == 0)
+        run.log_metric("loss", 1.0, 1)
+    assert Path(".tracelet").exists() is (rank == 0)
+
+
+def test_all_ranks_write_one_run(tmp_path: Path) -> None:
+    """Eight processes add a writer each to one run, which one delivery process delivers; the rank is in the context."""
+    ranks = [start(rank, TRAIN, TRACELET_RUN_ID="launch") for rank in range(RANKS)]
+    said = [rank.communicate(timeout=100) for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0] * RANKS
+    assert not any(errors for _, errors in said[1:])  # what is to be said, rank 0 says
+    run = RunDirectory(tmp_path / ".tracelet" / "runs" / "launch")
+    assert len(run.writers()) == RANKS
+    assert len(list(run.path.glob("delivery-*.log"))) == 1
+    assert points(tmp_path, "loss") == {(rank, step, rank + step / 100) for rank in range(RANKS) for step in range(20)}
+    assert points(tmp_path, "counted") == {(rank, step, 1.0) for rank in range(RANKS) for step in range(20)}
+    assert points(tmp_path, "board") == {(rank, 1, 0.5) for rank in range(RANKS)}
+    contexts = [line["context"] for line in lines(tmp_path) if "a" in line.get("values", ())]
+    assert sorted(map(dict, contexts), key=lambda one: one.get("rank", 0)) == [
+        {"subset": "val"} | ({"rank": rank} if rank else {}) for rank in range(RANKS)
+    ]
+    status = read_status(run).backends["jsonl"]
+    assert (status.outcome, status.pending, status.emitted) == ("completed", 0, status.delivered)
+
+
+def test_a_rank_that_dies_does_not_end_the_run(tmp_path: Path, eventually: Callable[..., None]) -> None:
+    """After a SIGKILL of one rank the others go on; what it said arrives, and the run ends as rank 0's does."""
+    goes_on = TRAIN + "print('logged', flush=True); sys.stdin.read(); run.log_metric('late', float(rank), 1)"
+    ranks = {}
+    for rank in (0, 2, 1):  # so that the last writer is the one that dies
+        ranks[rank] = start(rank, goes_on, TRACELET_RUN_ID="launch", WORLD_SIZE="3")
+        stdout = ranks[rank].stdout
+        assert stdout is not None
+        assert stdout.readline() == "logged\n"
+    ranks[1].send_signal(signal.SIGKILL)
+    ranks[1].communicate()
+    for alive in (2, 0):
+        ranks[alive].communicate("", timeout=60)
+    run = RunDirectory(tmp_path / ".tracelet" / "runs" / "launch")
+    eventually(lambda: read_status(run).backends["jsonl"].outcome == "completed")
+    assert points(tmp_path, "late") == {(0, 1, 0.0), (2, 1, 2.0)}
+    assert {rank for rank, _, _ in points(tmp_path, "loss")} == {0, 1, 2}
+
+
+def test_the_run_goes_on_when_rank_0_ends_first(tmp_path: Path, eventually: Callable[..., None]) -> None:
+    """The run is closed when its last rank has ended, also one that begins after rank 0 has ended."""
+    first = start(0, TRAIN, TRACELET_RUN_ID="launch", WORLD_SIZE="2", TRACELET_CLOSE_TIMEOUT="0")
+    first.communicate(timeout=60)
+    run = RunDirectory(tmp_path / ".tracelet" / "runs" / "launch")
+    eventually(lambda: read_status(run).backends["jsonl"].delivered > 20)
+    assert read_status(run).backends["jsonl"].outcome is None
+    start(1, TRAIN, TRACELET_RUN_ID="launch", WORLD_SIZE="2").communicate(timeout=60)
+    eventually(lambda: read_status(run).backends["jsonl"].outcome == "completed")
+    assert {rank for rank, _, _ in points(tmp_path, "loss")} == {0, 1}
+    eventually(lambda: holder(run.cursor("jsonl")) is None)
+
+
+def test_a_requeued_job_finds_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tasks of a SLURM job name the same run, also after a requeue; another job, or the next run, another one."""
+    monkeypatch.setattr(_ranks, "_shared", iter((0, 0, 1, 0)))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("SLURM_JOB_ID", "123")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    one = _ranks.shared_run_id()
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    monkeypatch.setenv("SLURM_JOB_START_TIME", "1795478481")  # another one after a requeue
+    assert _ranks.shared_run_id() == one
+    assert _ranks.shared_run_id() != one
+    monkeypatch.setenv("SLURM_JOB_ID", "124")
+    assert _ranks.shared_run_id() != one
+
+
+@pytest.mark.parametrize("variables", [{}, {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "1"}])
+def test_ranks_that_cant_agree_are_told_how_to(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    """Without a job, nor a launcher of this host that started all ranks, all_ranks wants a run id."""
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", **variables}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSetting, match="set TRACELET_RUN_ID before the launch"):
+        tracelet.start_logging(all_ranks=True)
+
+
+def test_a_single_process_needs_no_launcher() -> None:
+    """all_ranks=True changes nothing where there is only one process."""
+    with tracelet.start_logging(all_ranks=True) as run:
+        run.log_metric("loss", 1.0)
+        assert run.active
+    assert run.status().emitted == 3
+
+
+WITH_TORCH = """
+import torch.distributed as dist, torch
+dist.init_process_group("gloo")
+value = torch.tensor([float(dist.get_rank())])
+dist.all_reduce(value)
+assert value.item() == sum(range(dist.get_world_size()))
+run.log_metric("sum", value, 1)
+dist.barrier()
+"""
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
+@pytest.mark.timeout(300)
+def test_torchrun_starts_ranks_that_share_a_run(tmp_path: Path) -> None:
+    """Under torchrun, on gloo, eight processes write one run without being told which."""
+    (tmp_path / "train.py").write_text(dedent(TRAIN + WITH_TORCH))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={RANKS}", "train.py"]
+    done = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    (place,) = (tmp_path / ".tracelet" / "runs").iterdir()
+    assert len(RunDirectory(place).writers()) == RANKS
+    assert points(tmp_path, "loss") == {(rank, step, rank + step / 100) for rank in range(RANKS) for step in range(20)}
+    assert points(tmp_path, "sum") == {(rank, 1, 28.0) for rank in range(RANKS)}
+    status = read_status(RunDirectory(place)).backends["jsonl"]
+    assert (status.outcome, status.pending) == ("completed", 0)
+    assert f"tracelet: jsonl: {status.delivered} of {status.emitted} events delivered" in done.stderr
+
+
+FAILING_ONCE = """
+if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+    open(f"began-{rank}", "w").close()
+    while not all(os.path.exists(f"began-{rank}") for rank in (0, 1)): time.sleep(0.01)
+    os._exit(1)
+"""
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
+@pytest.mark.timeout(300)
+def test_torchrun_restarts_into_the_same_run(tmp_path: Path) -> None:
+    """Workers that torchrun starts again after a failure go on with the run."""
+    (tmp_path / "train.py").write_text(dedent(TRAIN + FAILING_ONCE))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    done = subprocess.run([*command, "train.py"], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    (place,) = (tmp_path / ".tracelet" / "runs").iterdir()
+    assert len(RunDirectory(place).writers()) == 4
+    assert read_status(RunDirectory(place)).backends["jsonl"].outcome == "completed"
+
+
+def test_a_rank_without_rank_0_says_so(tmp_path: Path) -> None:
+    """What it said is kept, but nobody delivers it: that is told where it ends."""
+    rank = start(1, TRAIN, TRACELET_RUN_ID="launch", TRACELET_CLOSE_TIMEOUT="0.5")
+    _, errors = rank.communicate(timeout=60)
+    assert rank.returncode == 0
+    assert "rank 0 has not begun the run, and so no backend gets what was said here: " in errors

@@ -1,0 +1,119 @@
+"""What is taken for a secret, and what is not."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracelet._redaction import (
+    may_hold_secrets,
+    redacted_arguments,
+    redacted_code,
+    redacted_text,
+    without_logins,
+)
+
+SECRETS = [
+    ("password: hunter2", "password: <redacted>"),
+    ("{'api_key': 'abc', 'lr': 1}", "{'api_key': <redacted>, 'lr': 1}"),
+    ("using WANDB_API_KEY=0123456789abcdef now", "using WANDB_API_KEY=<redacted> now"),
+    ("access_token=eyJhbGciOiJIUzI1NiJ9x7 ok", "access_token=<redacted> ok"),
+    ("Authorization: Bearer abcdef0123456789", "Authorization: Bearer <redacted>"),
+    ("pull https://user:p@ss@host/repo", "pull https://host/repo"),
+    ("login with sk-abcdefghijklmnop1234", "login with <redacted>"),
+    ("ghp_" + "a1" * 18, "<redacted>"),
+    ("hf_" + "abcd" * 8, "<redacted>"),
+    ("glpat-" + "x" * 20, "<redacted>"),
+    ("xoxb-1234567890-abc", "<redacted>"),
+    ("AKIAABCDEFGHIJKLMNOP", "<redacted>"),
+    ("ASIAABCDEFGHIJKLMNOP", "<redacted>"),
+    ("AIza" + "B" * 35, "<redacted>"),
+    ("eyJhbGciOiJIUzI1.eyJzdWIiOiIx.c2ln", "<redacted>"),
+    ("hub-token=abcdefj123456789", "hub-token=<redacted>"),
+    ("passphrase = 'a b c'", "passphrase = <redacted>"),
+    ("my_credential=xyz", "my_credential=<redacted>"),
+    ("pwd=xyz", "pwd=<redacted>"),
+    ("client_secret: xyz", "client_secret: <redacted>"),
+]
+HARMLESS = [
+    "epoch 3: loss=0.31 acc=0.9",
+    "tokens: 12,000 | tokens/s: 5321.4 | max_tokens=512",
+    "next token: hello",
+    "tokenizer: gpt2-medium-long-name-0123456789",
+    "NVIDIA A100 in Asia",
+    "password: None",
+    "use_auth: true",
+    "see https://host/path?at=a",
+    "the key to success: patience",
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), SECRETS)
+def test_secrets_are_left_out_of_texts(text: str, expected: str) -> None:
+    """A text loses what has a secret's name, place or shape, and keeps the rest."""
+    assert may_hold_secrets(text)
+    assert redacted_text(text) == expected
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_what_a_training_prints_stays(text: str) -> None:
+    """Numbers of tokens, words that only sound like it, and choices are no secrets."""
+    assert redacted_text(text) == text
+
+
+@given(st.text(max_size=60), st.sampled_from([text for text, _ in SECRETS]), st.text(max_size=60))
+def test_the_quick_look_misses_nothing(before: str, secret: str, after: str) -> None:
+    """A text that may hold no secret by the quick look has none by the long one."""
+    for text in (before + after, before + secret + after):
+        assert may_hold_secrets(text) or redacted_text(text) == redacted_code(text) == text
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('+API_KEY = "abcdef"', "+API_KEY = <redacted>"),
+        ("-export AWS_SECRET_ACCESS_KEY=abc/def", "-export AWS_SECRET_ACCESS_KEY=<redacted>"),
+        ("   password: hunter2x", "   password: <redacted>"),
+        ('+    "hub_token": "hf_x9x9",', '+    "hub_token": <redacted>,'),
+        ("+url = 'postgres://me:pw@db/x'", "+url = 'postgres://db/x'"),
+        ("+    token = tokenizer.next(text)", None),
+        ("+def login(password: str, token: Token) -> None:", None),
+        ("+        key, subkey = jax.random.split(key)", None),
+        ("+    tokens: list[int]", None),
+        ("+    token: Token", None),
+        ('+    parser.add_argument("--api-key", default=None)', None),
+        ("+    max_tokens = 512", None),
+    ],
+)
+def test_code_loses_what_is_written_out(line: str, expected: str | None) -> None:
+    """A line of code keeps its names and expressions; a secret that is written in it is left out."""
+    assert redacted_code(line) == (expected or line)
+
+
+def test_command_lines_lose_the_values_of_secret_options() -> None:
+    """A secret option's value is left out, in whatever form it comes; numbers and other options stay."""
+    command = "train.py --api-key K --token=T db.password=P --max-tokens 512 --lr 1 --auth --seed 1 http://u:p@h/x -v"
+    expected = (
+        "train.py --api-key <redacted> --token=<redacted> db.password=<redacted> "
+        "--max-tokens 512 --lr 1 --auth --seed 1 http://h/x -v"
+    )
+    assert " ".join(redacted_arguments(command.split())) == expected
+
+
+def test_logins_are_taken_out_of_urls_only() -> None:
+    """`user:password@` goes, an @ behind the host stays."""
+    assert without_logins({"a": ["http://u:p@h/x?mail=a@b", "a@b"]}) == {"a": ["http://h/x?mail=a@b", "a@b"]}
+    assert without_logins("http://h?mail=a@b") == "http://h?mail=a@b"
+
+
+@pytest.mark.parametrize("text", ["secret" * 5_000, "a" * 30_000 + "://", "token" * 5_000 + "=", "'" * 20_000 + "key"])
+def test_odd_lines_take_no_time(text: str) -> None:
+    """No text makes the search take long."""
+    begin = time.perf_counter()
+    redacted_text(text)
+    redacted_code(text)
+    redacted_arguments([text])
+    assert time.perf_counter() - begin < 2.0
