@@ -18,7 +18,7 @@ from tracelet.events import Event, MetricsLogged
 class Options(msgspec.Struct, forbid_unknown_fields=True):
     """`mark` is a file whose existence heals the backend."""
 
-    mark: str = "/nonexistent"
+    mark: str = ""
     token: Annotated[str, Secret] = ""
 
 
@@ -33,7 +33,7 @@ class Base:
 
     @property
     def healed(self) -> bool:
-        return Path(self.options.mark).exists()
+        return bool(self.options.mark) and Path(self.options.mark).exists()
 
     async def open(self, state: State | None) -> Opened:
         return Opened({})

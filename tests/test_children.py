@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -260,3 +261,27 @@ def test_somebody_elses_sys_exit_between_two_runs(tmp_path: Path, monkeypatch: p
     with tracelet.start_logging(directory=tmp_path, exp_name="second"), pytest.raises(SystemExit) as raised:
         sys.exit(3)
     assert raised.value.code == 3
+
+
+def test_threads_get_their_own_children(tmp_path: Path) -> None:
+    """Each call gets the child that it began, however many are begun at once; all end with the run's exit."""
+    run = tracelet.start_logging(directory=tmp_path)
+    together = threading.Barrier(4)
+    names: list[tuple[str, str]] = []
+
+    def begin(thread: int) -> None:
+        for number in range(20):
+            together.wait(20)
+            name = f"{thread}-{number}"
+            child = run.child(name)
+            names.append((name, child.name))
+            child.finish()
+
+    threads = [threading.Thread(target=begin, args=(thread,)) for thread in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    run.finish()
+    assert len(names) == 80
+    assert all(wanted == found for wanted, found in names)

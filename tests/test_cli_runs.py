@@ -7,24 +7,29 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import tracelet
-from tracelet.cli import _ends
+from tracelet import _log_ends
+from tracelet.cli import _output, _runs
 from tracelet.cli._app import app
-from tracelet.cli._delivery import settled
+from tracelet.cli._delivery import settled, stand
 from tracelet.cli._ends import read_ending
 from tracelet.cli._order import newest_first
 from tracelet.cli._output import bytes_of, duration, moment
-from tracelet.cli._runs import look_at
+from tracelet.cli._runs import find_run, look_at
 from tracelet.codec import encode
 from tracelet.events import Kind, Lane, MetricsLogged, RunFinished
-from tracelet.journal import LogWriter, RunDirectory, RunRecord
+from tracelet.journal import Cursor, LogWriter, RunDirectory, RunRecord, WriterEnd
 
 Log = Callable[..., RunDirectory]
 
@@ -53,11 +58,23 @@ def names(*arguments: object) -> list[str]:
     return [found["name"] for found in json.loads(result.stdout)]
 
 
-def record(run: RunDirectory, created: float, backends: dict[str, Any] | None = None) -> None:
+def record(run: RunDirectory, created: float, name: str = "") -> None:
     run.path.mkdir(parents=True, exist_ok=True)
-    run.write_record(
-        RunRecord(id=run.id, name=run.id, project="p", created=created, backends=backends or {}, version="0")
-    )
+    run.write_record(RunRecord(id=run.id, name=name or run.id, project="p", created=created, backends={}, version="0"))
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+@contextmanager
+def on_terminal(width: int) -> Iterator[StringIO]:
+    """What the commands write within the block, on a terminal of this width."""
+    written = StringIO()
+    terminal = Console(file=written, force_terminal=True, width=width, highlight=False, color_system="standard")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_output, "console", terminal)
+        yield written
 
 
 def test_runs_are_listed_with_how_they_ended(log: Log) -> None:
@@ -74,7 +91,7 @@ def test_runs_are_listed_with_how_they_ended(log: Log) -> None:
     (found,) = json.loads(runs("--json", "--limit", 1).stdout)
     assert found["id"] == waiting.id
     assert found["duration"] == pytest.approx(found["ended"] - found["started"])
-    assert found["backends"] == {"jsonl": {"state": "waiting", "pending": 3}}
+    assert found["backends"] == {"jsonl": {"state": "waiting", "pending": 3, "dropped": {}, "dead_lettered": 0}}
     assert "older runs" in runs("--limit", 2).output
     assert "older runs" not in runs("--limit", 3).output
 
@@ -89,7 +106,7 @@ def test_runs_are_chosen_by_project_name_and_outcome(log: Log) -> None:
     assert names("--project", "x", "--outcome", "completed") == ["b1"]
     assert names("--outcome", "failed") == ["a1"]
     assert names("--outcome", "running") == []
-    assert "no such runs" in runs("--name", "c*").output
+    assert "there are no such runs" in runs("--name", "c*").output
     assert runs("--outcome", "wrong").exit_code == 2
 
 
@@ -116,7 +133,7 @@ def test_the_end_of_a_long_run_is_found_without_reading_it(tmp_path: Path, monke
             writer.prepare()
     writer.prepare()
     writer.seal((Kind.RUN_FINISHED.value, encode(RunFinished(12345.0, "failed"))))
-    monkeypatch.setattr(_ends, "LogReader", None)
+    monkeypatch.setattr(_log_ends, "LogReader", None)
     ending = read_ending(run)
     assert (ending.outcome, ending.ended, ending.events) == ("failed", 12345.0, 2001)
 
@@ -156,6 +173,153 @@ def test_what_every_backend_has_been_told_the_end_of_is_settled(log: Log) -> Non
     assert not settled(look_at(log("three", backend="jsonl", mode="offline").path))
     again = log("one", backend="jsonl", run_id="mine", resume="must", mode="offline")
     assert not settled(look_at(again.path))
+
+
+def refuse(run: RunDirectory, dropped: dict[str, int], dead_lettered: int) -> None:
+    """Have a delivered run's backend drop and refuse so many of its events."""
+    cursor = Cursor.acquire(run.cursor("jsonl"))
+    assert cursor is not None
+    with cursor:
+        count = cursor.log("0000/stream")
+        count.delivered -= sum(dropped.values()) + dead_lettered
+        count.dropped, count.dead_lettered = dropped, dead_lettered
+        cursor.save()
+
+
+def test_what_a_backend_will_not_have_is_in_the_lists(log: Log) -> None:
+    """`runs` and `status` say in a warning's colour what was dropped and refused of a run that is else delivered."""
+    run = log("one", backend="jsonl")
+    refuse(run, {"unsupported": 1}, 1)
+    assert "jsonl: delivered, 1 dropped, 1 refused\n" in runs().output
+    (found,) = json.loads(runs("--json").stdout)
+    account = {"state": "closed", "pending": 0, "dropped": {"unsupported": 1}, "dead_lettered": 1}
+    assert found["backends"] == {"jsonl": account}
+    assert "closed, 1 dropped, 1 refused" in invoke("status").output
+    standing = stand(look_at(run.path))
+    assert standing is not None
+    assert standing.in_short("jsonl") == ("jsonl: delivered, 1 dropped, 1 refused", "yellow")
+    with on_terminal(80) as said:
+        invoke("status")
+        assert "\x1b[33mclosed (completed), 1 dropped, 1 refused" in said.getvalue()
+    cursor = Cursor.acquire(run.cursor("jsonl"))
+    assert cursor is not None
+    with cursor:
+        cursor.record.closed = None
+        cursor.save()
+    output = invoke("sync").output
+    assert "0 events delivered, the run is closed as completed, 1 dropped (unsupported), 1 refused so far" in output
+
+
+@pytest.mark.parametrize("backend", [None, "jsonl"])
+def test_what_could_not_be_recorded_is_in_the_lists(log: Log, backend: str | None) -> None:
+    """`runs` and `status` say how many events of a run were lost, on a terminal and in a pipe, once for each run."""
+    log("one", min_free="900TB", backend=backend)
+    assert json.loads(runs("--json").stdout)[0]["lost"] == 1
+    (line,) = runs().output.splitlines()[1:]
+    assert line.endswith("  1 lost" if backend is None else "  1 lost; jsonl: delivered")
+    (line,) = invoke("status").output.splitlines()[1:]
+    assert "  1 lost  " in line if backend is None else "  closed, 1 lost  " in line
+    for command in ("runs", "status"):
+        with on_terminal(80) as said:
+            invoke(command)
+            assert said.getvalue().count("\x1b[31m1 lost") == 1
+            assert "dropped" not in said.getvalue()
+    assert ("2 events in the journal" in said.getvalue()) is (backend is None)
+
+
+# Where runs are, and which is meant.
+
+
+@pytest.mark.parametrize("command", ["runs", "status", "status --pending", "sync", "sync --backend jsonl", "gc"])
+def test_where_there_are_no_runs_that_is_said(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is no fault of the default directory, nor of an empty one; but one that was named has to be there."""
+    monkeypatch.chdir(tmp_path)
+    words = command.split()
+    empty, nowhere = tmp_path / "empty", tmp_path / "nowhere"
+    (empty / "runs" / "foreign").mkdir(parents=True)
+    result = invoke(*words)
+    assert (result.exit_code, result.output) == (0, f"there are no runs in {tmp_path / '.tracelet'}\n")
+    result = invoke(*words, "--directory", empty)
+    assert result.exit_code == 0
+    assert f"there are no runs in {empty}\n" in result.output or "not a run" in result.output
+    result = invoke(*words, "--directory", nowhere)
+    assert result.exit_code == 2
+    assert f"there is no directory {nowhere} (--directory)" in result.output
+    monkeypatch.setenv("TRACELET_DIR", str(nowhere))
+    result = invoke(*words)
+    assert result.exit_code == 2
+    assert f"there is no directory {nowhere} (TRACELET_DIR)" in result.output
+    monkeypatch.delenv("TRACELET_DIR")
+    (tmp_path / "pyproject.toml").write_text('[tool.tracelet]\ndirectory = "nowhere"\n')
+    assert invoke(*words).exit_code == 2
+    assert not nowhere.exists()
+
+
+def test_the_folder_of_runs_is_not_their_directory(tmp_path: Path) -> None:
+    """Who names the folder in which the runs lie is told that the one above it is meant."""
+    record(RunDirectory(tmp_path / "runs" / "one"), 1.0)
+    result = runs("--directory", tmp_path / "runs")
+    assert result.exit_code == 2
+    assert "name the directory above it" in result.output
+
+
+def test_a_run_is_found_by_what_tells_it_from_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path goes before an id, then come the beginning and the end of one, and last a name; records wait till then."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs"
+    one, two, three = (f"01a20ad7-ae39-7d6d-822d-7c970e2e9b{end}" for end in ("4e", "5e", "5f"))
+    for number, run in enumerate((one, two, three)):
+        record(RunDirectory(folder / run), float(number), name=("first", "twin", "twin")[number])
+    record(RunDirectory(folder / "mnist"), 0.0, name=one)
+    record(RunDirectory(folder / "slash"), 0.0, name="group/one")
+    record(RunDirectory(tmp_path / "first"), 0.0)
+    assert find_run("first", folder) == tmp_path / "first"
+    shutil.rmtree(tmp_path / "first")
+    assert find_run("first", folder) == folder / one
+    assert find_run("mnist", folder) == folder / "mnist"
+    assert find_run("group/one", folder) == folder / "slash"
+    monkeypatch.setattr(_runs, "_name", None)
+    assert find_run(one, folder) == folder / one
+    assert find_run(one[:-1], folder) == folder / one
+    assert find_run("9b4e", folder) == folder / one
+    assert find_run("nist", folder) == folder / "mnist"
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ("01a2", "2 runs have ids that begin with '01a2'"),
+        ("-aaaa", "2 runs have ids that end with '-aaaa'"),
+        ("twin", "2 runs are called 'twin'"),
+    ],
+)
+def test_where_several_runs_are_meant_they_are_listed(tmp_path: Path, given: str, problem: str) -> None:
+    """An ambiguous beginning, end or name picks none: the error lists the runs, the newest first, with their ids."""
+    folder = tmp_path / "runs"
+    for number, run in enumerate(("01a2-aaaa", "01a2-bbbb", "0000-aaaa")):
+        record(RunDirectory(folder / run), float(number), name="other" if run == "01a2-bbbb" else "twin")
+    with pytest.raises(typer.BadParameter, match=problem) as error:
+        find_run(given, folder)
+    _, *lines = error.value.message.splitlines()
+    ids = [line.split()[0] for line in lines]
+    assert ids == (["01a2-bbbb", "01a2-aaaa"] if given == "01a2" else ["0000-aaaa", "01a2-aaaa"])
+    assert all(line.endswith("  twin") for line in lines if "aaaa" in line)
+
+
+def test_what_is_no_run_or_too_short_is_not_found(tmp_path: Path) -> None:
+    """An end of three characters, a part of an id or a name, and a folder of other things are no run."""
+    folder = tmp_path / "runs"
+    record(RunDirectory(folder / "01a2-bbbb"), 0.0, name="other")
+    (folder / "foreign").mkdir()
+    for given in ("bbb", "a2-bb", "oth", "Other"):
+        with pytest.raises(typer.BadParameter, match="there is no run"):
+            find_run(given, folder)
+    with pytest.raises(typer.BadParameter, match="is no run"):
+        find_run("foreign", folder)
+    with pytest.raises(typer.BadParameter, match="there is no directory /no/where, nor a run of the name"):
+        find_run("/no/where", folder)
+    with pytest.raises(typer.BadParameter, match="there are no runs in"):
+        find_run("other", tmp_path / "nowhere" / "runs")
 
 
 @pytest.mark.parametrize(
@@ -198,6 +362,13 @@ def test_the_help_has_every_command_with_an_example() -> None:
         assert not set(text) & set("╭│─┌") or command == "show"
 
 
+def test_the_program_alone_shows_its_help() -> None:
+    """Without a command it shows what there is, which is no error; a command that is not there is one."""
+    result = invoke()
+    assert (result.exit_code, result.output) == (0, invoke("--help").output)
+    assert invoke("nosuch").exit_code == 2
+
+
 def complete(words: str, shell: str, **variables: str) -> list[str]:
     """What a shell is given, by the program itself as it is installed."""
     count = len(words.split(" ")) - 1
@@ -235,3 +406,17 @@ def test_the_script_for_bash_works(log: Log, tmp_path: Path) -> None:
     command = ["bash", "--norc", "-c", script, "bash", run.id[:13]]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == [run.id], done.stderr
+
+
+def test_a_writer_that_was_taken_for_dead_may_go_on(log: Log) -> None:
+    """A run that was closed as killed is looked at again once one of its writers shows that it lives."""
+    run = log("a", backend="jsonl")
+    cursor = Cursor.acquire(run.cursor("jsonl"))
+    assert cursor is not None
+    with cursor:
+        sign = run.last_sign("0000")
+        cursor.record.ends = {"0000": WriterEnd("killed", sign, sign)}
+        cursor.save()
+    assert settled(look_at(run.path))
+    os.utime(run.path / "journal" / "0000" / "writer.json", (sign + 30, sign + 30))
+    assert not settled(look_at(run.path))

@@ -185,6 +185,48 @@ def test_only_the_metrics_asked_for_are_shown_and_plotted(log: Log) -> None:
     assert show(run.id, "--points").exit_code == 2
 
 
+def test_the_machines_metrics_are_folded(log: Log) -> None:
+    """Of metrics of the machine only the number is shown, unless they are asked for; the JSON has them."""
+
+    def say(run: tracelet.Run) -> None:
+        run.log_metric("loss", 0.5, 0)
+        run.log_metrics({f"system/gpu_{number}_percent": 50.0 + number for number in range(34)}, 0)
+
+    run = log(say)
+    folded = show(run.id, "--plots")
+    assert [*table(folded)] == ["loss", "34"]  # and the line that counts the others
+    assert "  34 metrics of the machine (system/…): shown with --system\n" in folded.output
+    assert "gpu" not in folded.output
+    assert len(table(show(run.id, "--system"))) == 35
+    assert "--system" not in show(run.id, "--system").output
+    assert [*table(show(run.id, "--metric", "system/gpu_3_*"))] == ["system/gpu_3_percent"]
+    assert len(as_json(run.id)["metrics"]) == 35
+    only = log(lambda run: run.log_metric("system/cpu_percent", 1.0, 0))
+    assert "\nMetrics\n  1 metric of the machine" in show(only.id).output
+
+
+def test_bytes_have_units(log: Log) -> None:
+    """A metric whose name ends in bytes, or bytes per second, is shown with units, in the table and at the plot."""
+
+    def say(run: tracelet.Run) -> None:
+        run.log_metrics({"system/memory_bytes": 13958643712.0, "sent_bytes_per_second": 0.5, "kilobytes": 5e6}, 0)
+        run.log_metrics({"system/memory_bytes": 512.0, "sent_bytes_per_second": 2.5e3, "kilobytes": math.nan}, 1)
+        run.log_metrics({"bytes": 10**400, "data/Bytes": -2048}, 0)
+
+    result = show(log(say).id, "--system")
+    lines = {line.split()[0]: " ".join(line.split()[1:]) for line in result.output.splitlines() if line.split()}
+    assert lines["system/memory_bytes"] == "2 13.96 GB 512 B 512 B 13.96 GB 1"
+    assert lines["sent_bytes_per_second"] == "2 0.5 B/s 2.5 kB/s 0.5 B/s 2.5 kB/s 1"
+    assert lines["kilobytes"].startswith("2 5e+06 nan")
+    assert lines["bytes"].startswith("1 1e+400")
+    assert lines["data/Bytes"].startswith("1 -2.048 kB")
+    heading, *plot = show("--metric", "system/memory_bytes").output.splitlines()
+    assert heading.endswith("    first   last    min       max  last step")  # aligned to the right, as numbers are
+    plot = plot[3:]
+    assert plot[0].startswith("13.96 GB ┤")
+    assert any(line.startswith("   512 B ┤") for line in plot)
+
+
 def test_where_no_terminal_is_there_are_neither_plots_nor_escapes(log: Log) -> None:
     """The plain text has every line whole and nothing but printable characters, whatever names were logged."""
     name = "a\x1b[31mred\nname " + "long " * 60
@@ -311,9 +353,10 @@ def test_without_a_run_the_newest_is_shown(log: Log, tmp_path: Path) -> None:
     log(lambda run: None, exp_name="newer")
     (tmp_path / ".tracelet" / "runs" / "foreign").mkdir()
     assert show().output.startswith("newer  vision\n")
-    result = show("--directory", tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    result = show("--directory", tmp_path / "empty")
     assert result.exit_code == 2
-    assert "there are no runs in" in result.output
+    assert f"there are no runs in {tmp_path / 'empty'}" in result.output
 
 
 def test_a_curve_takes_bounded_memory_whatever_is_logged() -> None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 import tracelet
 from tracelet.cli._app import app
+from tracelet.cli._runs import NO_RECORD
 from tracelet.journal import Cursor, RunDirectory
 from tracelet.status import read_status
 
@@ -82,7 +83,7 @@ def test_where_nothing_is_pending_that_is_said(train: Train) -> None:
     """--pending of runs that are all delivered lists none, and ends with 0."""
     run = train(mode="online")
     result = status("--pending")
-    assert (result.exit_code, result.output) == (0, f"nothing is pending in {run.path.parent}\n")
+    assert (result.exit_code, result.output) == (0, f"nothing is pending in {run.path.parents[1]}\n")
     cursor = Cursor.acquire(run.cursor("jsonl"))
     assert cursor is not None
     cursor.record.closed = None  # as while the training goes on
@@ -115,10 +116,10 @@ def test_a_wrong_setting_is_a_usage_error(train: Train, monkeypatch: pytest.Monk
     assert "TRACELET_MODE" in result.output
 
 
-def test_a_run_is_found_by_id_by_its_beginning_and_by_path(train: Train) -> None:
-    """A run's account is shown for its id, an unambiguous beginning of that, and its directory."""
+def test_a_run_is_found_by_id_name_and_path(train: Train) -> None:
+    """A run's account is shown for its id, an unambiguous beginning or end of that, its name, and its directory."""
     run = train(mode="online")
-    outputs = {status(given).output for given in (run.id, run.id[:20], run.path)}
+    outputs = {status(given).output for given in (run.id, run.id[:20], run.id[-4:], "exp", run.path)}
     (output,) = outputs
     fields = dict(line.strip().split(maxsplit=1) for line in output.partition("\njsonl\n")[2].splitlines())
     assert fields["delivered"] == fields["emitted"] == "12"
@@ -175,10 +176,15 @@ def test_damaged_and_foreign_directories_are_shown_as_such(train: Train, tmp_pat
     assert status("--json").exit_code == 1
 
 
-def test_an_empty_place_has_no_runs(tmp_path: Path) -> None:
-    """Where nothing was ever logged there is nothing pending either."""
-    result = status("--directory", tmp_path)
-    assert (result.exit_code, result.output) == (0, f"no runs in {tmp_path / 'runs'}\n")
+def test_a_run_that_rank_0_has_not_begun_is_said_in_words(train: Train) -> None:
+    """Of a run without run.json it is said what that means, and that its backends are not known; the exit code is 1."""
+    run = train()
+    (run.path / "run.json").unlink()
+    for arguments in ([run.id], [], [run.id, "--watch"]):
+        result = status(*arguments)
+        assert result.exit_code == 1
+        assert f"{NO_RECORD}\n" in result.output
+    assert "rank 0 has not begun the run" in NO_RECORD
 
 
 def test_what_became_of_every_event_is_in_the_account(train: Train) -> None:

@@ -151,11 +151,33 @@ def test_without_a_run_all_that_is_pending_is_watched_until_ctrl_c(
     assert [json.loads(line)["name"] for line in result.stdout.splitlines()] == ["old", "new", "old"]
 
 
+def test_what_a_backend_will_not_have_is_said(begin: Begin, pauses: list[float]) -> None:
+    """What was dropped or refused stands beside the state, and the last line does not call it delivered."""
+    run = begin(mode="online")
+    run.finish(timeout=30.0)
+    cursor = Cursor.acquire(RunDirectory(run.directory).cursor("jsonl"))
+    assert cursor is not None
+    with cursor:
+        cursor.log("0000/stream").dropped = {"unsupported": 2}
+        cursor.log("0000/stream").dead_lettered = 1
+        cursor.save()
+    result = watch(run.id)
+    assert result.exit_code == 0
+    first, last = result.output.splitlines()
+    assert first.endswith("  closed, 2 dropped, 1 refused")
+    assert last == "the run is completed, and everything is delivered except: jsonl 2 dropped, 1 refused"
+    (row,) = map(json.loads, watch(run.id, "--json").stdout.splitlines())
+    assert (row["state"], row["dropped"], row["dead_lettered"]) == ("closed", {"unsupported": 2}, 1)
+
+
 def test_where_nothing_is_pending_that_is_said(tmp_path: Path, pauses: list[float]) -> None:
-    """An empty watch says so, and waits."""
-    result = watch("--directory", tmp_path)
-    assert result.exit_code == 130
-    assert [line.split("  ")[1] for line in result.output.splitlines()] == ["nothing is live or pending"] * 2
+    """An empty watch says so once, and waits, also for a directory that is to come."""
+    for place in (tmp_path, tmp_path / "to come"):
+        pauses.clear()
+        result = watch("--directory", place)
+        assert result.exit_code == 130
+        (line,) = result.output.splitlines()
+        assert line.split("  ")[1] == f"nothing is live or pending in {place}; new runs appear here"
     assert watch("nothing", "--directory", tmp_path).exit_code == 2
     pauses.clear()
     assert _watch.watch_runs(tmp_path, None, in_json=True) == 130

@@ -6,10 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tracelet.journal import Cursor, LogCount, Position, holder, read_cursor
+import tracelet
+from tracelet.backend import Opened
+from tracelet.journal import Cursor, LogCount, Position, RunDirectory, holder, read_cursor
+from tracelet.testing import RecordingBackend
 
 
 @pytest.fixture
@@ -76,6 +80,38 @@ def test_a_deleted_cursor_is_not_written_to(path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         cursor.save()
     cursor.release()
+
+
+def test_a_failure_in_any_words_can_be_read_back(path: Path) -> None:
+    """What a delivery failed of may name files whose names are no UTF-8."""
+    cursor = Cursor.acquire(path)
+    assert cursor is not None
+    with cursor:
+        cursor.fail("can't read caf\udce9")
+    assert read_cursor(path).last_error == "can't read caf\\udce9"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("state", "url"),
+    [({"experiment": 7}, None), ({"run": "\udce9"}, None), (["run"], None), ({"run": object()}, None), (None, 7)],
+)
+async def test_a_state_that_cant_be_read_back_is_the_plugins_fault(tmp_path: Path, state: Any, url: Any) -> None:
+    """It is refused by name, and not saved: a damaged cursor would have everything delivered again."""
+
+    class Odd(RecordingBackend):
+        async def open(self, state: Any) -> Opened:
+            await super().open(state)
+            return Opened(given, url)
+
+    given, backend = state, Odd()
+    async with tracelet.open_run(backend, directory=tmp_path) as run:
+        assert not await run.flush(5.0)
+        status = run.status().backends["Odd"]
+    assert status.state == "failed"
+    wanted = "state must be a dict[str, str]" if url is None else "url must be a str or None"
+    assert f"the plugin of Odd is at fault: its {wanted}, found" in str(status.last_error)
+    assert read_cursor(RunDirectory(run.directory).cursor("Odd")).state is None
 
 
 def test_one_process_holds_a_cursor(path: Path) -> None:

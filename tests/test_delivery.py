@@ -9,12 +9,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
-from tracelet.journal import RunDirectory, holder
+from tracelet._discovery import find
+from tracelet.errors import DeliveryFailed
+from tracelet.host.process import Hello, ProcessHost
+from tracelet.journal import RunDirectory, holder, read_cursor
 from tracelet.status import RunStatus, read_status
 
 HERE = Path(__file__).parent
@@ -184,6 +188,152 @@ assert len(failures) == 2
     assert code == 0, err
     assert script.status().pending == {}
     assert "Resource temporarily unavailable" in err
+
+
+class Processes:
+    """Stands in for the processes that a host starts, and for the time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+        self.now = 0.0
+        self.started: list[tuple[str, Any]] = []
+        self.trouble: dict[str, Exception] = {}  # of whoever reads that backend's cursor
+        self._place = place
+        monkeypatch.setattr(subprocess, "Popen", self._start)
+        monkeypatch.setattr("tracelet.host.process.read_cursor", self._read)
+        monkeypatch.setattr("tracelet.host.process.time", SimpleNamespace(monotonic=lambda: self.now))
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.started]
+
+    def _read(self, path: Path) -> Any:
+        if path.name in self.trouble:
+            raise self.trouble[path.name]
+        return read_cursor(path)
+
+    def _start(self, command: list[str], **_: object) -> Any:
+        pipe = (self._place / f"stdin {len(self.started)}").open("w+b", buffering=0)
+        process: Any = SimpleNamespace(stdin=pipe, code=None, poll=lambda: process.code)
+        self.started.append((command[-1], process))
+        return process
+
+    def hello(self, number: int) -> Hello:
+        """What the process was told."""
+        told = (self._place / f"stdin {number}").read_bytes()
+        return msgspec.json.decode(told[4:], type=Hello)
+
+
+@pytest.fixture
+def processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Processes:
+    return Processes(monkeypatch, tmp_path)
+
+
+def host_of(tmp_path: Path, *backends: str) -> ProcessHost:
+    (tmp_path / "run").mkdir()
+    targets = [msgspec.structs.replace(find("jsonl"), name=name) for name in backends]
+    return ProcessHost(RunDirectory(tmp_path / "run"), targets)
+
+
+ODD_TROUBLE = [
+    OSError(24, "Too many open files"),
+    UnicodeEncodeError("utf-8", "\udce9", 0, 1, "not allowed"),
+    KeyError(),
+]
+
+
+@pytest.mark.parametrize("trouble", ODD_TROUBLE)
+def test_whatever_fails_for_one_backend_is_tried_again(
+    tmp_path: Path, processes: Processes, trouble: Exception
+) -> None:
+    """It is that backend's failure, at the start and when its process has died; the other is looked after meanwhile."""
+    host = host_of(tmp_path, "jsonl", "other")
+    processes.trouble["jsonl"] = trouble
+    with pytest.raises(DeliveryFailed, match="'jsonl' was not started"):
+        host.start()
+    assert processes.names == ["other"]
+    host.watch()
+    processes.now = 1.0
+    with pytest.raises(DeliveryFailed, match="'jsonl' was not started"):
+        host.watch()
+    processes.trouble.clear()
+    processes.now = 10.0
+    host.watch()
+    assert processes.names == ["other", "jsonl"]
+    processes.trouble["jsonl"] = processes.trouble["other"] = trouble
+    for _, process in processes.started:
+        process.code = 1
+    with pytest.raises(DeliveryFailed, match="'jsonl, other' was not started"):
+        host.watch()
+    assert host.serves("jsonl")
+    processes.trouble.clear()
+    processes.now = 100.0
+    host.watch()
+    assert processes.names[2:] == ["jsonl", "other"]
+    host.release()
+
+
+def test_a_cursor_that_makes_trouble_is_tried_again(
+    tmp_path: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes wrong before a process can be started for the first time has it started soon after."""
+    host = host_of(tmp_path, "jsonl")
+    with monkeypatch.context() as patched:
+        patched.setattr("tracelet.host.process.Cursor", None)
+        with pytest.raises(DeliveryFailed, match="'jsonl' was not started: AttributeError: "):
+            host.start()
+    host.watch()
+    assert processes.names == ["jsonl"]
+    host.release()
+
+
+def test_a_delivery_process_is_told_where_modules_are(
+    tmp_path: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In folders whose names are no UTF-8, too; a working directory that is gone is left out."""
+    place = os.fsdecode(b"/tmp/caf\xe9")
+    host = host_of(tmp_path, "jsonl")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setattr(sys, "path", [place, "", Path("/pathlike"), "/nul\ud800", "/last"])
+    host.start()
+    assert processes.hello(0).path == [place, "/last"]
+    host.release()
+
+
+def test_a_python_that_does_not_know_itself_starts_no_process(
+    tmp_path: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Python is embedded in another program, that is said, with the way out."""
+    host = host_of(tmp_path, "jsonl")
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", None)
+        with pytest.raises(DeliveryFailed, match=r"doesn't know its own program \(sys\.executable\).*host='thread'"):
+            host.start()
+    processes.now = 10.0
+    host.watch()
+    assert processes.names == ["jsonl"]
+    host.release()
+
+
+def test_a_process_that_could_not_be_told_is_replaced(tmp_path: Path, processes: Processes) -> None:
+    """One that dies before it has read what to deliver has a successor."""
+    host = host_of(tmp_path, "jsonl")
+    (tmp_path / "full").touch()
+    pipe = (tmp_path / "full").open("rb", buffering=0)
+    dead: Any = SimpleNamespace(stdin=pipe, code=None, poll=lambda: dead.code)  # its pipe can't be written to
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(subprocess, "Popen", lambda *_, **__: dead)
+        with pytest.raises(DeliveryFailed):
+            host.start()
+    assert pipe.closed
+    host.wake()
+    dead.code = 1
+    host.watch()
+    processes.now = 10.0
+    host.watch()
+    assert processes.names == ["jsonl"]
+    host.release()
 
 
 def test_an_async_run_delivers_from_a_process(tmp_path: Path, train: Train) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
 
-from tracelet._discovery import find, from_object, installed, public_options
+from tracelet._discovery import find, from_object, installed, presumably_public, public_options
 from tracelet.backend import Batch, Idempotency, Opened, Outcome, RunInfo, Secret, State
 from tracelet.delivery import Delivery
 from tracelet.errors import BrokenBackend, InvalidOptions, UnknownBackend
@@ -20,6 +20,7 @@ from tracelet.events import Event, MetricsLogged
 class GuardedOptions(msgspec.Struct, forbid_unknown_fields=True):
     url: str = "http://localhost"
     token: Annotated[str | None, Secret] = None
+    mode: Literal["online", "offline"] | None = None
 
 
 class Guarded:
@@ -89,14 +90,62 @@ def test_a_backend_is_found_by_its_path() -> None:
 
 def test_unknown_options_name_the_near_miss() -> None:
     """An option that does not exist is answered with the one meant and with all there are."""
-    with pytest.raises(InvalidOptions, match=r"no option 'ulr'\. Did you mean 'url'\? Options: token, url"):
+    with pytest.raises(InvalidOptions, match=r"no option 'ulr'\. Did you mean 'url'\? Options: mode, token, url"):
         find(HERE, {"ulr": "x"})
 
 
 def test_options_of_a_wrong_type_say_where() -> None:
     """An option of a wrong type is answered with what was expected and found."""
-    with pytest.raises(InvalidOptions, match=r"Expected `str`, got `int` - at `\$\.url`"):
+    with pytest.raises(InvalidOptions, match=r"Expected `str`, got `int` - at `url`"):
         find(HERE, {"url": 3})
+    with pytest.raises(InvalidOptions, match=r"Expected `float`, got `str` - at `delivery\.linger`"):
+        find(HERE, {"delivery": {"linger": "long"}})
+    with pytest.raises(InvalidOptions, match=r"there is no option '1'"):
+        find(HERE, {1: 2})  # type: ignore[dict-item]
+    with pytest.raises(InvalidOptions, match=r"Expected `str`, got `object` - at `url`"):
+        find(HERE, {"url": {(1, 2): 3}})
+
+
+def test_an_option_with_choices_says_which() -> None:
+    """A value that is none of an option's choices is answered with those."""
+    with pytest.raises(InvalidOptions, match=r"'mode' must be one of online, offline, found 'ofline'"):
+        find(HERE, {"mode": "ofline"})
+    with pytest.raises(InvalidOptions, match=r"'delivery\.lanes' must be one of 1, 2, found 3"):
+        find(HERE, {"delivery": {"lanes": 3}})
+
+
+def test_an_option_that_cant_be_kept_is_refused(module: Callable[[str, str], None]) -> None:
+    """Text that no UTF-8 can hold, such as the path of a file that is not, is refused by name, and not shown."""
+    with pytest.raises(
+        InvalidOptions, match=r"'token' must be text that UTF-8 can hold, found '\\udce9' in it"
+    ) as found:
+        find(HERE, {"token": "hush \udce9"})
+    assert "hush" not in str(found.value)
+    assert presumably_public({"path": "\udce9"}) == {}
+    module(
+        "a_finding_plugin",
+        "import msgspec\n"
+        "class Plugin:\n"
+        "    delivery = handles = idempotency = open = export = finish = close = None\n"
+        "    class Options(msgspec.Struct):\n"
+        "        place: str = '\\udce9'  # as from a variable of the environment\n",
+    )
+    with pytest.raises(InvalidOptions, match=r"'place' must be text that UTF-8 can hold"):
+        find("a_finding_plugin:Plugin")
+
+
+def test_options_whose_own_code_fails_are_a_broken_backend(module: Callable[[str, str], None]) -> None:
+    """What a plugin's options raise, such as for want of a working directory, ends no training."""
+    module(
+        "a_failing_plugin",
+        "import msgspec\n"
+        "class Plugin:\n"
+        "    delivery = handles = idempotency = open = export = finish = close = None\n"
+        "    class Options(msgspec.Struct):\n"
+        "        def __post_init__(self): raise FileNotFoundError('no working directory')\n",
+    )
+    with pytest.raises(BrokenBackend, match=r"making its options raised FileNotFoundError: no working directory"):
+        find("a_failing_plugin:Plugin")
 
 
 def test_delivery_is_overridden_field_by_field() -> None:
@@ -113,6 +162,7 @@ def test_secrets_are_not_public() -> None:
     target = find(HERE, {"url": "https://me:hush@host/x", "token": "hush"})
     assert public_options(target) == {
         "url": "https://host/x",
+        "mode": None,
         "delivery": msgspec.to_builtins(target.delivery),
     }
 

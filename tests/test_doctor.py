@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -27,7 +29,7 @@ from tracelet.cli._probe import Probe
 from tracelet.codec import encode
 from tracelet.errors import Rejected
 from tracelet.events import ArtifactLogged, Kind, Lane, MetricsLogged, RunFinished
-from tracelet.journal import Recorder, RunDirectory, RunRecord
+from tracelet.journal import Cursor, Process, Recorder, RunDirectory, RunRecord
 from tracelet.journal.cursor import _SLOT
 from tracelet.journal.fsck import RunFound, look_over
 from tracelet.journal.reclaim import reclaim
@@ -153,6 +155,42 @@ def test_what_is_missing_or_broken_is_damage(
     found = [(name, words) for name, words in damage(look_over(directory)) if name == what]
     assert found, damage(look_over(directory))
     assert text in found[0][1]
+
+
+@pytest.mark.parametrize("folder_too", [False, True], ids=["files", "folder"])
+def test_a_log_without_any_segment_is_damage(directory: RunDirectory, folder_too: bool) -> None:
+    """Every writer has a stream: one of which nothing is left is not taken for an empty one."""
+    write(directory)
+    shutil.rmtree(directory.log("0000", Lane.BULK))  # which is made when it is needed
+    shutil.rmtree(directory.blobs)
+    stream = directory.log("0000", Lane.STREAM)
+    shutil.rmtree(stream)
+    if not folder_too:
+        stream.mkdir()
+    rewrite(directory, process=Process(host="elsewhere", boot_id="", pid=1, started=1))
+    os.utime(directory.path / "journal/0000/writer.json", (1, 1))  # it is silent
+    text = "it has no segments: whatever its writer recorded there is gone"
+    assert damage(look_over(directory)) == [("0000/stream", text)]
+
+
+def rewrite(directory: RunDirectory, **changes: Any) -> None:
+    """Change what is said of the first writer."""
+    record = directory.writer_record("0000")
+    assert record is not None
+    changed = msgspec.json.encode(msgspec.structs.replace(record, **changes))
+    (directory.path / "journal/0000/writer.json").write_bytes(changed)
+
+
+def test_a_run_that_just_began_may_have_no_segment_yet(directory: RunDirectory) -> None:
+    """A writer's process is given a moment to make its first segment, and a run one to have its first writer."""
+    os.utime(directory.path / "run.json", (1, 1))
+    assert damage(look_over(directory)) == [("journal", "it has no writers: whatever was recorded is gone")]
+    os.utime(directory.path / "run.json")
+    assert look_over(directory).findings == []
+    directory.add_writer()
+    assert look_over(directory).findings == []
+    rewrite(directory, created=time.time() - 3_600)
+    assert [what for what, _ in damage(look_over(directory))] == ["0000/stream"]
 
 
 def test_what_costs_nothing_is_no_damage(directory: RunDirectory) -> None:
@@ -318,13 +356,14 @@ def test_network_file_systems_are_warned_of(tmp_path: Path, monkeypatch: pytest.
 
 
 PLUGIN = """
-import os, sys, time
+import os, subprocess, sys, time
 import msgspec
 from tracelet.checks import ok, warning
 from tracelet.testing import RecordingBackend
 
 class Options(msgspec.Struct, forbid_unknown_fields=True):
     how: str = "well"
+    pids: str = ""
 
 class Backend:
     delivery = RecordingBackend().delivery
@@ -336,6 +375,12 @@ class Backend:
     @staticmethod
     async def check(options):
         print("the SDK says hello")
+        if options.pids:
+            service, child = subprocess.Popen(["sleep", "600"]), os.fork()
+            if not child:
+                time.sleep(600)
+            with open(options.pids, "a") as file:
+                print(service.pid, child, file=file)
         match options.how:
             case "hang":
                 time.sleep(600)
@@ -367,6 +412,27 @@ def test_a_backend_that_hangs_or_dies_does_not_hold_up_the_others(
     assert (unknown.level, "nosuch" in unknown.text) == ("problem", True)
 
 
+def test_what_a_check_starts_does_not_hold_it_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    """An answer counts once the check has ended, a time limit holds, and what an SDK has started is ended with it."""
+    (tmp_path / "odd_plugin.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    pids = tmp_path / "pids"
+    start = time.monotonic()
+    probes = {
+        how: Probe("odd_plugin:Backend", {"how": how, "pids": str(pids)}) for how in ("well", "hang", "never asked")
+    }
+    eventually(lambda: pids.exists() and len(pids.read_text().splitlines()) == 3)
+    assert [one.level for one in probes["well"].result(10.0)] == ["ok", "warning"]
+    assert [one.text for one in probes["hang"].result(0.1)] == ["no answer within 0.1 s"]
+    assert time.monotonic() - start < 30
+    del probes
+    started = [int(pid) for pid in pids.read_text().split()]
+    assert len(started) == 6
+    eventually(lambda: all(Process.of(pid).started <= 0 for pid in started))
+
+
 def test_clocks_are_compared() -> None:
     """A server's clock that is minutes off is a warning; a missing or odd date is none."""
     from email.utils import formatdate
@@ -385,3 +451,49 @@ def test_folders_are_looked_at_not_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").touch()
     assert folder(tmp_path / "file" / "x", "it:").level == "problem"
+
+
+def test_a_run_that_rank_0_has_not_begun_is_a_warning(directory: RunDirectory) -> None:
+    """A run that has only its journal is said, since nobody knows where to deliver it; what is no run is left out."""
+    write(directory)
+    (directory.path / "run.json").unlink()
+    (directory.path.parent / "foreign").mkdir()
+    (found,) = _checks.at_work([directory.path, directory.path.parent / "foreign"])
+    text = "1 run without a run.json: rank 0 has not begun it, or it was deleted"
+    assert (found.level, found.text) == ("warning", text)
+    (found,) = _checks.at_work([])
+    assert (found.level, found.text) == ("ok", "no runs yet")
+
+
+def test_what_is_pending_is_said_for_each_backend(directory: RunDirectory) -> None:
+    """Of a live run, too: who delivers how much, what is in the way, and what nobody delivers."""
+    record = directory.read_record()
+    record.backends = {NAME: {}, "other": {}}
+    directory.write_record(record)
+    recorder = write(directory, end=False)
+
+    def told() -> list[tuple[str, str]]:
+        return [(one.level, one.text) for one in _checks.at_work([directory.path])]
+
+    assert told() == [("warning", "2,006 events of 1 run are pending, and nobody delivers them")]
+    nobodys = ("warning", "1,003 events of 1 run are pending, and nobody delivers them")
+    with held(directory, NAME) as cursor:
+        who = f"process {os.getpid()} delivers run to {NAME}: 1,003 pending"
+        assert told() == [("ok", who), nobodys]
+        cursor.record.phase, cursor.record.last_error = "retrying", "it is down"
+        cursor.save()
+        assert told() == [("warning", f"{who}, retrying: it is down"), nobodys]
+        with held(directory, "other"):
+            assert [level for level, _ in told()] == ["warning", "ok"]
+    recorder.finish(Kind.RUN_FINISHED, encode(RunFinished(2.0, "completed")))
+    deliver(directory)
+    record.backends = {NAME: {}}
+    directory.write_record(record)
+    assert told() == [("ok", "1 run, nothing waits to be delivered")]
+
+
+def held(directory: RunDirectory, backend: str) -> Cursor:
+    """A backend's cursor, in the hands of this process."""
+    cursor = Cursor.acquire(directory.cursor(backend))
+    assert cursor is not None
+    return cursor

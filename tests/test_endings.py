@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -28,9 +29,11 @@ from tracelet._notices import rewrite, say
 from tracelet._subscription import Subscription
 from tracelet.backend import Outcome
 from tracelet.codec import decode
-from tracelet.events import Event, Lane, MetricsLogged, RunFinished
+from tracelet.events import Event, Kind, Lane, MetricsLogged, RunFinished
+from tracelet.host import signs
 from tracelet.host.deliver import LAST_EFFORT, had_its_time
-from tracelet.journal import Cursor, LogReader, Position, RunDirectory, holder, read_cursor
+from tracelet.host.keeper import Keeper
+from tracelet.journal import Cursor, LogReader, Position, Recorder, RunDirectory, holder, read_cursor
 from tracelet.testing import RecordingBackend
 
 HERE = Path(__file__).parent
@@ -241,11 +244,11 @@ def test_the_hooks_of_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         seen.append(f"first {args.exc_type.__name__}")
 
     monkeypatch.setattr(threading, "excepthook", first)
-    hooks = [threading.excepthook, sys.exit, type(exit).__call__]
+    hooks = _hooks()
     with tracelet.start_logging(directory=tmp_path):
         assert threading.excepthook is not first
         _die()
-    assert [threading.excepthook, sys.exit, type(exit).__call__] == hooks
+    assert _hooks() == hooks
     with tracelet.start_logging(directory=tmp_path):
         ours = threading.excepthook
 
@@ -262,8 +265,85 @@ def test_the_hooks_of_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert seen == ["first ZeroDivisionError", *["second", "first ZeroDivisionError"] * 3]
 
 
-def _die() -> None:
-    thread = threading.Thread(target=lambda: 1 / 0)
+def _hooks() -> list[object]:
+    return [threading.excepthook, threading.Thread.start, sys.unraisablehook, sys.exit, type(exit).__call__]
+
+
+class _Noted:
+    """Implements `signs.Watch`."""
+
+    def __init__(self) -> None:
+        self.deaths: list[str] = []
+        self.exits = self.interrupts = 0
+
+    def exiting(self, code: object) -> None:
+        self.exits += 1
+
+    def thread_died(self, how: str) -> None:
+        self.deaths.append(how)
+
+    def interrupted(self) -> None:
+        self.interrupts += 1
+
+
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Noted]:
+    """What is noted while nobody else is told of dying threads."""
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    noted = _Noted()
+    signs.begin(noted)
+    yield noted
+    signs.end(noted)
+
+
+def test_only_the_scripts_own_threads_count(noted: _Noted) -> None:
+    """A thread of Tracelet that dies, or one that a tracker's SDK started in one, is no failure of the script."""
+    ours = threading.Thread(target=_die, name="tracelet jsonl stream")  # which starts one, as an SDK does
+    for thread in (ours, threading.Thread(target=lambda: 1 / 0, name="tracelet bus")):
+        thread.start()
+        thread.join()
+    assert noted.deaths == []
+    _die("loader")
+    assert noted.deaths == ["the thread 'loader' died of ZeroDivisionError: division by zero"]
+
+
+def test_objects_of_others_are_not_compared(noted: _Noted) -> None:
+    """What can't be raised is reported with any object, whose comparison may fail: an array's, say."""
+
+    class Incomparable:
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("which element?")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    report = (ValueError, ValueError("trouble"), None, None, Incomparable())
+    names = ("exc_type", "exc_value", "exc_traceback", "err_msg", "object")
+    arguments: Any = SimpleNamespace(**dict(zip(names, report, strict=True)))
+    sys.unraisablehook(arguments)
+    assert noted.interrupts == 0
+
+
+def test_the_keeper_survives_whatever_it_looks_after(tmp_path: Path, eventually: Callable[..., None]) -> None:
+    """A fault of any kind is said once, and what there is to look after is looked after again."""
+    said: list[str] = []
+    looks: list[float] = []
+
+    def watch() -> None:
+        looks.append(time.monotonic())
+        raise KeyError(len(looks))
+
+    keeper = Keeper(watch, (), said.append)
+    recorder = Recorder(RunDirectory(tmp_path / "run"), keeper.nudge)
+    keeper.start(recorder)
+    eventually(lambda: len(looks) > 2)
+    keeper.stop()
+    recorder.finish(Kind.RUN_FINISHED.value, b"")
+    assert said == ["delivery can't be looked after (KeyError: 1); events are kept in the journal"]
+
+
+def _die(name: str | None = None) -> None:
+    thread = threading.Thread(target=lambda: 1 / 0, name=name)
     thread.start()
     thread.join()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -26,7 +27,7 @@ from tracelet.cli._app import app
 from tracelet.codec import encode
 from tracelet.errors import Rejected
 from tracelet.events import Kind, Lane, MetricsLogged, RunFinished
-from tracelet.journal import Cursor, Recorder, RunDirectory, RunRecord
+from tracelet.journal import Cursor, LogReader, Recorder, RunDirectory, RunRecord
 from tracelet.testing import RecordingBackend
 
 NAME = "RecordingBackend"
@@ -142,6 +143,39 @@ def test_what_somebody_needs_is_kept(runs: Path) -> None:
     assert kept(runs, "--older-than", "0", "--dead-letters") == reasons
     gc(runs, "--older-than", "0", "--dead-letters", "--yes")
     assert sorted(os.listdir(runs)) == sorted([*reasons, "file", "foreign"])
+
+
+@pytest.mark.parametrize(
+    ("url", "stays"),
+    [
+        ("{run}/own", True),
+        ("{run}/own/file", True),
+        ("/as/a/container/sees/it/run/own", True),
+        ("{run}/links", False),
+        ("{run}/nothing", False),
+        ("{run}", False),
+        ("{run}-2/own", False),
+    ],
+)
+def test_what_a_backend_has_only_here_is_kept(runs: Path, url: str, stays: bool) -> None:
+    """A run stays while the files that a backend made of it, as its URL says, lie in the run's own directory."""
+    place = make(runs, "run")
+    for folder in (place / "own", runs / "run-2" / "own"):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("x")
+    (place / "links").mkdir()
+    (place / "links" / "latest").symlink_to(place / "nothing")
+    cursor = Cursor.acquire(RunDirectory(place).cursor(NAME))
+    assert cursor is not None
+    with cursor:
+        cursor.record.url = Path(url.format(run=place)).as_uri()
+        cursor.save()
+    assert kept(runs, "--older-than", "0") == ({"run": "only here"} if stays else {})
+    said = gc(runs, "--older-than", "0", "--dead-letters", "--yes")
+    assert place.exists() is stays
+    assert (f"{NAME}: its own files are only here, in own" in said) is stays
+    gc(runs, "run", "--undelivered", "--yes", code=0 if stays else 2)
+    assert not place.exists()
 
 
 def test_what_is_lost_by_it_must_be_named(runs: Path) -> None:
@@ -299,6 +333,70 @@ def test_what_crashes_left_goes_too(runs: Path) -> None:
     assert len(list((grown / "journal" / "0001" / "stream").iterdir())) == 2
 
 
+@pytest.mark.parametrize("changes", [{"host": "elsewhere"}, {"boot_id": "another"}, {"namespace": 1}], ids=repr)
+def test_the_spare_of_who_can_not_be_seen_stays_for_days(runs: Path, changes: dict[str, Any]) -> None:
+    """A writer on another host or in another container may be silent for long, and go on: its spare is its own."""
+    directory = RunDirectory(make(runs, "run", finish=False))
+    recorder = Recorder(directory, bool)
+    recorder.tend(sync=False)
+    writer = directory.path / "journal" / recorder.writer / "writer.json"
+    record = directory.writer_record(recorder.writer)
+    assert record is not None
+    process = msgspec.structs.replace(record.process, **changes)
+    writer.write_bytes(msgspec.json.encode(msgspec.structs.replace(record, process=process)))
+    grow_old(writer, 2 * DAY)
+    assert _retention.leftovers(runs) == []
+    grow_old(writer, 4 * DAY)
+    assert [path.name for path in _retention.leftovers(runs)] == ["000001.seg"]
+
+
+IN_A_CONTAINER = """
+import sys
+from pathlib import Path
+from tracelet.journal import Recorder, RunDirectory
+recorder = Recorder(RunDirectory(Path(sys.argv[1])), bool)
+recorder.append(3, b"0")
+recorder.tend(sync=False)
+print("there", flush=True)
+sys.stdin.read()
+for number in range(1, 40_000):
+    recorder.append(3, b"%d" % number)
+recorder.finish(2, b"end")
+"""
+
+
+def in_a_container(*command: str) -> list[str]:
+    """What runs a command with process numbers of its own."""
+    return ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc", *command]
+
+
+def test_a_writer_in_a_container_loses_nothing(runs: Path) -> None:
+    """A process whose number means nothing here counts as alive, and what gc finds of it stays."""
+    if shutil.which("unshare") is None or subprocess.run(in_a_container("true"), capture_output=True).returncode:
+        pytest.skip("processes can't have numbers of their own here")
+    place = make(runs, "run")
+    command = in_a_container(sys.executable, "-c", IN_A_CONTAINER, str(place))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"there\n"
+        assert RunDirectory(place).live
+        assert "nothing to remove" in gc(runs, "--older-than", "0", "--yes")
+        process.communicate(timeout=60)
+    with LogReader(RunDirectory(place).log("0001", Lane.STREAM)) as reader:
+        found = reader.read(100_000, 1 << 26, final=True)
+    assert len(found.sequences) == 40_001
+    assert not RunDirectory(place).live
+
+
+def test_who_comes_too_late_makes_no_new_run(runs: Path) -> None:
+    """A cursor of a run that was removed can't be had, and nothing of the run comes back."""
+    place = make(runs, "run", age=99 * DAY)
+    gc(runs, "--yes")
+    with pytest.raises(FileNotFoundError):
+        Cursor.acquire(RunDirectory(place).cursor(NAME))
+    assert os.listdir(runs) == []
+
+
 def test_what_can_not_be_removed_is_said(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that can't be removed is said, the others go, and the exit code tells."""
     make(runs, "first", age=99 * DAY)
@@ -320,6 +418,20 @@ def test_what_can_not_be_removed_is_said(runs: Path, monkeypatch: pytest.MonkeyP
 def test_wrong_options(runs: Path, arguments: list[str]) -> None:
     """What can't be understood is an error with what is expected."""
     gc(runs, *arguments, code=2)
+
+
+def test_a_run_is_named_by_its_name_or_the_end_of_its_id(runs: Path) -> None:
+    """What removes runs takes no more than the one that is meant: a name that several have removes none."""
+    one, two = make(runs, "01a2-aaaa"), make(runs, "01a2-bbbb")
+    record = RunDirectory(two).read_record()
+    gc(runs, "01a2", "--yes", code=2)
+    record.name = RunDirectory(one).read_record().name
+    RunDirectory(two).write_record(record)
+    assert "2 runs are called 'run 01a2-aaaa'" in gc(runs, record.name, "--yes", code=2)
+    gc(runs, "bbbb", "--yes")
+    assert os.listdir(runs) == [one.name]
+    gc(runs, record.name, "--yes")
+    assert f"there are no runs in {runs.parent}\n" == gc(runs, "--yes")
 
 
 def test_many_runs_are_summed_up(runs: Path) -> None:

@@ -9,14 +9,31 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tracelet.journal import Frames, LogReader, LogWriter, Position, Recorder, RunDirectory, tally
+from tracelet.events import Lane
+from tracelet.journal import (
+    Cursor,
+    Frames,
+    LogReader,
+    LogWriter,
+    Position,
+    Recorder,
+    RunDirectory,
+    RunRecord,
+    log_key,
+    tally,
+)
+from tracelet.journal.directory import WriterRecord
+from tracelet.journal.reclaim import reclaim
 from tracelet.journal.segment import FRAME_SIZE, HEADER_SIZE, segment_numbers, segment_path
 
 WORD = 3
@@ -518,3 +535,103 @@ def test_two_may_sync_at_once(tmp_path: Path) -> None:
         thread.join()
     assert errors == []
     recorder.finish(2, b"end")
+
+
+def test_removal_between_two_steps_of_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment that is sealed, delivered and cut to its header while a reader is in it counts as removed."""
+    directory = RunDirectory(tmp_path / "run")
+    directory.path.mkdir()
+    directory.write_record(RunRecord(id="run", name="n", project="p", created=0.0, backends={"b": {}}, version="0"))
+    writer = directory.add_writer()
+    place = directory.log(writer, Lane.STREAM)
+    log = LogWriter(place, first_size=8192, largest_size=8192)
+    append(log, *range(50))
+    real = os.pread
+
+    def pread(fd: int, size: int, offset: int) -> bytes:
+        """The header as it was, after which everything happens before the reader's next step."""
+        found = real(fd, size, offset)
+        monkeypatch.undo()
+        append(log, *range(50, 1_000))
+        with cursor_at(directory, log_key(writer, Lane.STREAM), 1_000):
+            assert reclaim(directory, 1) > 0
+        assert segment_path(place, 0).stat().st_size == HEADER_SIZE
+        return found
+
+    with LogReader(place) as reader:
+        assert payloads(reader.read(100, 1 << 20, final=False)) == list(range(50))
+        monkeypatch.setattr(os, "pread", pread)
+        frames = reader.read(10_000, 1 << 20, final=False)
+    assert frames.removed > 0
+    assert frames.damaged == 0
+    assert payloads(frames) == list(range(50 + frames.removed, 1_000))
+
+
+def cursor_at(directory: RunDirectory, log: str, sequence: int) -> Cursor:
+    """The cursor of a backend that has had so many events."""
+    cursor = Cursor.acquire(directory.cursor("b"))
+    assert cursor is not None
+    cursor.log(log).position = Position(0, HEADER_SIZE, sequence)
+    cursor.save()
+    return cursor
+
+
+def test_a_spare_that_somebody_deleted_is_not_written_to(tmp_path: Path) -> None:
+    """What is logged after the segment made in advance was deleted goes to one that readers find."""
+    writer = LogWriter(tmp_path, first_size=8192)
+    append(writer, *range(100))
+    writer.prepare()
+    segment_path(tmp_path, 1).unlink()
+    append(writer, *range(100, 1_000))
+    writer.seal()
+    assert payloads(read_all(tmp_path)) == list(range(1_000))
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Callable[..., bool]:
+    """Says something else of a writer, which is this process; gives whether it counts as alive."""
+    directory = RunDirectory(tmp_path / "run")
+    writer = directory.add_writer()
+    path = directory.path / "journal" / writer / "writer.json"
+    found = directory.writer_record(writer)
+    assert found is not None
+
+    def say(*, silent: float = 0.0, **changes: Any) -> bool:
+        process = msgspec.structs.replace(found.process, **changes)
+        path.write_bytes(msgspec.json.encode(WriterRecord(process=process, created=0.0)))
+        os.utime(path, (time.time() - silent,) * 2)
+        return directory.writer_alive(writer)
+
+    return say
+
+
+NOBODY = (1 << 22) + 1  # larger than the kernel's largest number of a process
+
+
+@pytest.mark.parametrize("changes", [{"host": "elsewhere"}, {"namespace": 1}], ids=["host", "container"])
+def test_who_can_not_be_seen_lives_while_its_heart_beats(record: Callable[..., bool], changes: dict[str, Any]) -> None:
+    """Numbers of another host's or container's processes mean nothing here: the last sign of life decides."""
+    assert record(silent=50, pid=NOBODY, **changes)
+    assert not record(silent=70, **changes)
+
+
+def test_who_can_be_seen_needs_no_heartbeat(record: Callable[..., bool]) -> None:
+    """A writer of this host and container lives as long as its process, also if its record says no namespace."""
+    for known in ({}, {"namespace": 0}):
+        assert record(silent=70, **known)
+        assert not record(pid=NOBODY, **known)
+        assert not record(started=1, **known)
+        assert not record(boot_id="an earlier one", **known)
+
+
+def test_a_process_that_is_hidden_from_us_lives(record: Callable[..., bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else's process of which nothing can be read counts as alive; one that began at another time does not."""
+
+    def kill(pid: int, number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "kill", kill)
+    assert record(pid=NOBODY)
+    assert not record(started=1)
+    monkeypatch.setattr(os, "kill", lambda pid, number: None)
+    assert not record(pid=NOBODY)  # it is our own, and was there a moment ago

@@ -39,6 +39,7 @@ LAYERS = {
     "_sources": 3,
     "status": 3,
     "_settings": 3,
+    "_log_ends": 3,
     "_segments": 3,
     "_ranks": 3,
     "_inert": 11,

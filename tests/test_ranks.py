@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,12 +20,13 @@ import pytest
 
 import tracelet
 from tracelet import _ranks
-from tracelet.errors import InvalidSetting
-from tracelet.journal import RunDirectory, holder
+from tracelet.errors import InvalidSetting, RunExists
+from tracelet.journal import Process, RunDirectory, holder, read_cursor
 from tracelet.status import read_status
+from tracelet.testing import RecordingBackend
 
 RANKS = 8
-VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "WORLD_SIZE", "SLURM_JOB_ID")
+PREFIXES = ("RANK", "LOCAL_", "WORLD_SIZE", "SLURM_", "OMPI_", "PMIX_", "TORCHELASTIC_", "TRACELET_RUN_ID")
 
 TRAIN = """
 import os, sys, time, tracelet
@@ -42,8 +46,8 @@ if rank == 0:
 @pytest.fixture(autouse=True)
 def no_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith(PREFIXES)]:
+        monkeypatch.delenv(name)
 
 
 def start(rank: int, source: str, **variables: str) -> subprocess.Popen[str]:
@@ -61,6 +65,15 @@ def start(rank: int, source: str, **variables: str) -> subprocess.Popen[str]:
 
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (path / "events.jsonl").read_text().splitlines()]
+
+
+def launch(monkeypatch: pytest.MonkeyPatch, rank: int, **variables: str) -> str:
+    """The id of the run that a process of this rank logs to, if it is the first that it does."""
+    for name, value in {"RANK": str(rank), "WORLD_SIZE": "2", **variables}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(_ranks, "_shared", itertools.count())
+    with tracelet.start_logging(exp_name="x", all_ranks=True, close_timeout=0) as run:
+        return run.id
 
 
 def points(path: Path, name: str) -> set[tuple[Any, Any, float]]:
@@ -83,6 +96,7 @@ def points(path: Path, name: str) -> set[tuple[Any, Any, float]]:
         ({"SLURM_PROCID": "0", "LOCAL_RANK": "2"}, 2),  # Lightning's own processes in a task of SLURM
         ({"SLURM_PROCID": "5"}, 5),
         ({"OMPI_COMM_WORLD_RANK": "2"}, 2),
+        ({"OMPI_COMM_WORLD_RANK": "5", "SLURM_PROCID": "1"}, 5),  # mpirun's helper on the second host is SLURM's task
         ({"RANK": "first"}, 0),
         ({"RANK": ""}, 0),
     ],
@@ -166,7 +180,183 @@ def test_a_requeued_job_finds_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _ranks.shared_run_id() != one
 
 
-@pytest.mark.parametrize("variables", [{}, {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "1"}])
+def test_a_rank_above_0_leaves_it_to_rank_0_whether_the_run_may_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default a given id is a new run's, which the other ranks join whether they come before rank 0 or after it."""
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    for rank in ("2", "0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        with tracelet.start_logging(run_id="job", all_ranks=True, close_timeout=0) as run:
+            assert run.id == "job"
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(RunExists):
+        tracelet.start_logging(run_id="job", all_ranks=True)
+    monkeypatch.setenv("RANK", "1")
+    tracelet.start_logging(run_id="other", resume="must", all_ranks=True, close_timeout=0).finish()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_child_is_its_process_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int) -> None:
+    """A rank's child is delivered and ended by that rank alone, and tells the rank in its context."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    backend = {"jsonl": {"path": str(tmp_path / "events.jsonl"), "delivery": {"linger": 0.02}}}
+    for number in range(rank + 1):
+        monkeypatch.setenv("RANK", str(number))
+        run = tracelet.start_logging(backend, run_id="launch", all_ranks=True, host="thread", close_timeout=0)
+        run.flush(timeout=20)
+    with run.child("fold") as child, child.child("part") as part:
+        for one in (child, part):
+            one.log_metric("loss", 0.5, 1)
+        part.finish(timeout=20)  # it would take 30 s to wait for ranks that do not come
+        child.finish(timeout=20)
+    for one, parent in ((child, "launch"), (part, child.id)):
+        place = RunDirectory(one.directory)
+        assert place.read_record().parent == parent
+        assert read_cursor(place.cursor("jsonl")).closed == "completed"
+        (point,) = [line for line in lines(tmp_path) if line["run"] == one.id and line["kind"] == "MetricsLogged"]
+        assert dict(point["context"]) == ({"rank": 1} if rank else {})
+    run.finish()
+
+
+def test_a_backend_object_serves_no_children_of_further_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused in every rank, also where the run itself has no backend at work."""
+    monkeypatch.setenv("RANK", "1")
+    given = RecordingBackend()
+    run = tracelet.start_logging(given, run_id="launch", all_ranks=True, host="thread", close_timeout=0)
+    with run, pytest.raises(TypeError, match="give backends by name for runs with children"):
+        run.child("fold")
+
+
+MPI = {"PMIX_NAMESPACE": "prterun-node-1@1", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "2"}
+BATCH = {"SLURM_JOB_ID": "55"}
+STEP = BATCH | {"SLURM_STEP_ID": "0"}
+
+
+@pytest.mark.parametrize(
+    "variables", [{}, MPI, TORCHRUN, STEP, BATCH], ids=["spawned", "mpi", "torchrun", "step", "batch"]
+)
+def test_another_launch_with_the_same_marks_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    """Ranks that find the id of an earlier launch's run by themselves are told to give one, and add nothing to it."""
+    monkeypatch.setattr(_ranks, "is_worker", lambda: True)
+    (run_id,) = {launch(monkeypatch, rank, **variables) for rank in (1, 0)}
+    run = RunDirectory(Path(".tracelet/runs").absolute() / run_id)
+    for rank, ranks in ((0, 2), (1, 2), (3, 4)):
+        counts = {name: str(ranks) for name in ("WORLD_SIZE", *variables) if name.endswith("_SIZE")}
+        with pytest.raises(InvalidSetting, match=f"a TRACELET_RUN_ID of its own: .* run {run_id}, to which an earlier"):
+            launch(monkeypatch, rank, **counts)
+    assert len(run.writers()) == 2
+    monkeypatch.setenv("TRACELET_RUN_ID", "mine")
+    assert launch(monkeypatch, 0) == "mine"
+
+
+def test_a_place_that_cant_be_read_ends_no_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether another launch was there can't be seen then, and nothing can be recorded: that is what is said."""
+    monkeypatch.setattr(_ranks, "shared_run_id", lambda: "shared")
+    Path(".tracelet/runs/shared").mkdir(parents=True)
+    Path(".tracelet/runs/shared/journal").touch()
+    assert launch(monkeypatch, 0) == ""
+    assert "no journal can be written in " in capsys.readouterr().err
+
+
+def test_a_requeued_job_goes_on_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says so; a second launch of the same job does not go on with what the first one has just logged."""
+    (run_id,) = {launch(monkeypatch, rank, **STEP) for rank in (0, 1)}
+    capsys.readouterr()
+    for path in Path(".tracelet/runs", run_id, "journal").glob("*/*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"created": time.time() - 200}))
+    requeued = {"SLURM_RESTART_COUNT": "1", "SLURM_JOB_START_TIME": str(int(time.time()) - 100)}
+    assert [launch(monkeypatch, rank, **requeued) for rank in (1, 0)] == [run_id] * 2
+    assert capsys.readouterr().err.count(f"this launch was started again, and goes on with run {run_id}") == 1
+    with pytest.raises(InvalidSetting, match="by a TRACELET_RUN_ID of its own"):
+        launch(monkeypatch, 0)
+    monkeypatch.delenv("SLURM_JOB_START_TIME")  # as of older versions
+    assert launch(monkeypatch, 0) == run_id
+
+
+def test_only_the_same_torchrun_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torchrun starts again goes on with what it started first, not with what another one did in the same job."""
+    run_id = launch(monkeypatch, 0, **BATCH, **TORCHRUN)
+    assert launch(monkeypatch, 0, TORCHELASTIC_RESTART_COUNT="1") == run_id
+    with monkeypatch.context() as patched:
+        own = Process.current()
+        dead = Process(own.host, own.boot_id, 2**22, 1, own.namespace)  # from before this process's parent
+        patched.setattr(Process, "current", lambda: dead)
+        assert launch(patched, 0) == run_id
+    with pytest.raises(InvalidSetting, match="by a TRACELET_RUN_ID of its own"):
+        launch(monkeypatch, 0)
+
+
+@pytest.mark.parametrize(
+    ("step", "ranks"),
+    [({}, 1), ({"SLURM_STEP_ID": "4294967291"}, 1), ({"SLURM_STEP_ID": "4294967290"}, 1), ({"SLURM_STEP_ID": "0"}, 4)],
+    ids=["batch", "numbered batch", "interactive", "srun"],
+)
+def test_only_srun_makes_ranks_of_slurms_tasks(
+    monkeypatch: pytest.MonkeyPatch, step: dict[str, str], ranks: int
+) -> None:
+    """The scripts in a batch script, or in an interactive job, are one process each, whatever the job has room for."""
+    job = {"SLURM_JOB_ID": "55", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}
+    for name, value in (job | step).items():
+        monkeypatch.setenv(name, value)
+    assert _ranks.count() == ranks
+    if ranks == 1:
+        runs = [tracelet.start_logging(exp_name="x", all_ranks=True) for _ in range(2)]
+        tracelet.stop_logging()
+        assert runs[0].id != runs[1].id
+
+
+def test_mpirun_in_a_job_is_one_launch_on_all_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only its ranks on other hosts are below a step of SLURM, which therefore is not part of the id."""
+    monkeypatch.setattr(_ranks, "_shared", itertools.repeat(0))
+    for name, value in {"WORLD_SIZE": "4", **MPI, **BATCH}.items():
+        monkeypatch.setenv(name, value)
+    here = _ranks.shared_run_id()
+    monkeypatch.setenv("SLURM_STEP_ID", "3")
+    assert _ranks.shared_run_id() == here
+    monkeypatch.setenv("PMIX_NAMESPACE", "slurm.pmix.55.3")  # srun's own
+    assert _ranks.shared_run_id() != here
+
+
+IDS = """
+import os
+from tracelet import _ranks
+print(_ranks.shared_run_id())
+del os.environ["PMIX_NAMESPACE"]
+print(_ranks.shared_run_id())
+"""
+
+
+def test_ranks_in_shells_of_their_own_are_one_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one host the launcher is known, whatever it puts between itself and its ranks; another launcher is another."""
+    variables = {"WORLD_SIZE": "2", **TORCHRUN, **MPI}
+    python = f"{shlex.quote(sys.executable)} -c {shlex.quote(IDS)}"
+    given = " ".join(f"{name}={value}" for name, value in variables.items())
+    commands = [(f"{python}; true", variables), (f"sh -c {shlex.quote(f'{python}; true')}; true", variables)]
+    commands.append((f"{given} {python}; true", {}))  # this shell is the launcher itself
+    launched = [
+        subprocess.Popen(["sh", "-c", command], env=os.environ | environment, stdout=subprocess.PIPE, text=True)
+        for command, environment in commands
+    ]
+    first, second, other = [process.communicate(timeout=60)[0].splitlines() for process in launched]
+    assert len(set(first + other)) == 4
+    assert first == second
+
+
+def test_a_launcher_that_cant_be_seen_is_no_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then torchrun's ranks want an id, and those of mpirun agree on the name of its job."""
+    monkeypatch.setattr(os, "getppid", lambda: 0)  # as in a container of one's own
+    with pytest.raises(InvalidSetting, match="set TRACELET_RUN_ID before the launch"):
+        launch(monkeypatch, 0, **TORCHRUN)
+    assert launch(monkeypatch, 0, **MPI) == launch(monkeypatch, 1, **MPI)
+
+
+@pytest.mark.parametrize(
+    "variables", [{}, {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "1"}, {"RANK": "1", "WORLD_SIZE": ""}]
+)
 def test_ranks_that_cant_agree_are_told_how_to(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
     """Without a job, nor a launcher of this host that started all ranks, all_ranks wants a run id."""
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", **variables}.items():
@@ -231,6 +421,7 @@ def test_torchrun_restarts_into_the_same_run(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (place,) = (tmp_path / ".tracelet" / "runs").iterdir()
     assert len(RunDirectory(place).writers()) == 4
+    assert done.stderr.count(f"this launch was started again, and goes on with run {place.name}") == 1
     assert read_status(RunDirectory(place)).backends["jsonl"].outcome == "completed"
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tracelet._redaction import (
     may_hold_secrets,
+    redacted,
     redacted_arguments,
     redacted_code,
     redacted_text,
@@ -37,6 +38,8 @@ SECRETS = [
     ("my_credential=xyz", "my_credential=<redacted>"),
     ("pwd=xyz", "pwd=<redacted>"),
     ("client_secret: xyz", "client_secret: <redacted>"),
+    ("GET (http://host/?a=1&sig=xyz): 403", "GET (http://host/?a=1&sig=<redacted>): 403"),
+    ("failed with url: /api?key=xyz&a=1", "failed with url: /api?key=<redacted>&a=1"),
 ]
 HARMLESS = [
     "epoch 3: loss=0.31 acc=0.9",
@@ -47,6 +50,8 @@ HARMLESS = [
     "password: None",
     "use_auth: true",
     "see https://host/path?at=a",
+    "GET http://host/?max_tokens=512&tokenizer=gpt2&sort_by=key&auth=true&key_type=rsa&public_key=abc",
+    "is it x=1? key=2, or ?=3",
     "the key to success: patience",
 ]
 
@@ -79,6 +84,27 @@ def test_the_quick_look_misses_nothing(before: str, secret: str, after: str) -> 
         ("   password: hunter2x", "   password: <redacted>"),
         ('+    "hub_token": "hf_x9x9",', '+    "hub_token": <redacted>,'),
         ("+url = 'postgres://me:pw@db/x'", "+url = 'postgres://db/x'"),
+        ('+os.environ["FOO_PASSWORD"] = "hunter2hunter2"', '+os.environ["FOO_PASSWORD"] = <redacted>'),
+        ("+d['api_key']='abcd'; x = 1", "+d['api_key']=<redacted>; x = 1"),
+        ('+config["token"]: "abcd"', '+config["token"]: <redacted>'),
+        ('+config["token"]: str = "abcd"', '+config["token"]: str = <redacted>'),
+        ('+    password: str | None = "hunter2"', "+    password: str | None = <redacted>"),
+        (r"+password = 'it\'s_mine'", "+password = <redacted>"),
+        ('+setattr(x, "password", "abcd")', '+setattr(x, "password", <redacted>)'),
+        ("+os.environ.setdefault('API_KEY', 'abcd')", "+os.environ.setdefault('API_KEY', <redacted>)"),
+        ('+os.putenv(b"X_TOKEN", b"abcd")', '+os.putenv(b"X_TOKEN", b<redacted>)'),
+        ('+x = os.getenv("API_KEY", "abcd1")', '+x = os.getenv("API_KEY", <redacted>)'),
+        ('+connect(host, password="abcd", port=3)', "+connect(host, password=<redacted>, port=3)"),
+        ('+wandb.login(key="0123456789abcdef01234567")', "+wandb.login(key=<redacted>)"),
+        ('+h["Authorization"] = "Bearer abcdef0123"', '+h["Authorization"] = "Bearer <redacted>"'),
+        ('+get(f"http://h/?key={key}&sig=abc")', '+get(f"http://h/?key={key}&sig=<redacted>")'),
+        ('+x = options.get("token_type", "bearer")', None),
+        ('+tokens.update({"pad_token": "[PAD]", "eos_token": "</s>"})', None),
+        ('+fields = ("password", "username")', None),
+        ('+    case "token": kind = "word"', None),
+        ('+os.environ["TOKENIZERS_PARALLELISM"] = "false"', None),
+        ('+os.environ["API_KEY"] = read("api_key.txt")', None),
+        ('+cache_key = "resnet50_imagenet_224_v2"', None),
         ("+    token = tokenizer.next(text)", None),
         ("+def login(password: str, token: Token) -> None:", None),
         ("+        key, subkey = jax.random.split(key)", None),
@@ -109,11 +135,54 @@ def test_logins_are_taken_out_of_urls_only() -> None:
     assert without_logins("http://h?mail=a@b") == "http://h?mail=a@b"
 
 
-@pytest.mark.parametrize("text", ["secret" * 5_000, "a" * 30_000 + "://", "token" * 5_000 + "=", "'" * 20_000 + "key"])
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://h/?token=abc", "http://h/"),
+        ("http://h/p?x=1&api_key=a'b)c&y=2#top", "http://h/p?x=1&y=2#top"),
+        ("http://h/?access%4Bey=abc&x=1", "http://h/?x=1"),
+        ("http://h/?x=1;clientSecret=a;b;y=2", "http://h/?x=1;y=2"),
+        ("http://h/#access_token=abc&state=1", "http://h/#state=1"),
+        ("http://h/#/route?key=abc", "http://h/#/route"),
+        ("jdbc:x://h;user=a;password=b", "jdbc:x://h;user=a"),
+        ("http://h/?X-Amz-Date=1&X-Amz-Credential=a%2Fb&X-Amz-Signature=f", "http://h/?X-Amz-Date=1"),
+        ("see (http://h/?sig=abc), 'http://h/?pass=b'.", "see (http://h/), 'http://h/'."),
+        ("http://h/?max_tokens=5&tokens=3&tokenizer=t&auth=yes&monkey=1&key_type=r&public_key=p&token=", None),
+        ("http://h/?", None),
+        ("git+https://h/x.git@c#egg=token&subdirectory=key", None),
+        ("what? key=3; token", None),
+    ],
+)
+def test_secrets_are_taken_out_of_queries(url: str, expected: str | None) -> None:
+    """What a query, or what takes its place, gives a name that sounds secret goes with that name; the rest stays."""
+    assert without_logins({"urls": [url]}) == {"urls": [expected or url]}
+
+
+def test_parameters_lose_the_secrets_in_their_urls() -> None:
+    """A parameter's URL keeps its form, with a sign of what was left out."""
+    assert redacted({"url": "http://u:p@h/?sig=a&x=1"}) == {"url": "http://h/?sig=<redacted>&x=1"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "secret" * 5_000,
+        "a" * 30_000 + "://",
+        "token" * 5_000 + "=",
+        "'" * 20_000 + "key",
+        "?a=" * 10_000,
+        "?" + "&key=" * 6_000 + ")" * 10_000,
+        "set('a_token', " * 2_000,
+        "token: a" * 4_000,
+        "password='" + "\\a" * 10_000,
+    ],
+    ids=lambda text: text[:12],
+)
 def test_odd_lines_take_no_time(text: str) -> None:
     """No text makes the search take long."""
     begin = time.perf_counter()
     redacted_text(text)
     redacted_code(text)
     redacted_arguments([text])
+    without_logins(text)
     assert time.perf_counter() - begin < 2.0

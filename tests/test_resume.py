@@ -17,6 +17,7 @@ import pytest
 import tracelet
 from tracelet import Run
 from tracelet.codec import decode
+from tracelet.errors import InvalidSetting
 from tracelet.events import Event, ImageLogged, Lane, MetricsLogged, ParamsLogged, RunStarted, TextLogged
 from tracelet.journal import LogReader, Position, Process, RunDirectory, holder, read_cursor
 from tracelet.journal.segment import HEADER_SIZE, segment_path
@@ -179,7 +180,7 @@ def test_a_further_rank_is_no_resumption(
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     become(1)
-    with begin(tmp_path, all_ranks=True) as run:
+    with begin(tmp_path, all_ranks=True, close_timeout=0) as run:
         run.log_metric("m", 1.0)
     monkeypatch.setenv("RANK", "0")
     for process in (2, 3):
@@ -194,7 +195,55 @@ def test_a_further_rank_is_no_resumption(
     assert notes(tmp_path, "0000") == notes(tmp_path, "0001") == notes(tmp_path, "0003") == []
     ((_, text, step),) = notes(tmp_path, "0002")
     assert (text.partition("; ")[2], step) == ("the writer before, 0001, had finished", 1)
-    assert steps(tmp_path, "0003", "m") == [1, 1]
+    assert steps(tmp_path, "0003", "m") == [1, 2]
+
+
+def test_a_rank_counts_as_one_process_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the verb, a name and context have one count in a rank, which goes on when the run does."""
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    picture, val = np.zeros((2, 2), dtype=np.uint8), {"subset": "val"}
+    for _ in range(2):
+        with begin(tmp_path, all_ranks=True, close_timeout=0) as run:
+            for _ in range(2):
+                run.log_metric("m", 1.0)
+                run.log_metrics({"m": 1.0})
+                run.log_metric("of val", 1.0, context=val)
+                run.log_metrics({"of val": 1.0}, context={"rank": 7, **val})
+                run.log_image("sample", picture)
+    for writer, first in (("0000", 0), ("0001", 4)):
+        counted = list(range(first, first + 4))
+        assert steps(tmp_path, writer, "m") == steps(tmp_path, writer, "of val") == counted
+        images = [event.step for event in logged(tmp_path, writer, Lane.BULK) if isinstance(event, ImageLogged)]
+        assert images == [first // 2, first // 2 + 1]
+
+
+def test_a_run_keeps_its_name_and_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it is asked to be called when it goes on is not used, and that is said where it differs."""
+    begin(tmp_path, exp_name="train", project="a").finish()
+    begin(tmp_path, exp_name="train", project="a").finish()
+    begin(tmp_path).finish()
+    assert "is not used" not in capsys.readouterr().err
+    with begin(tmp_path, exp_name="evaluate", project="b") as run:
+        assert (run.name, run.project) == ("train", "a")
+    errors = capsys.readouterr().err
+    assert errors.count("the run goes on as 'train': exp_name 'evaluate' is not used") == 1
+    assert errors.count("the run stays in the project 'a': project 'b' is not used") == 1
+    monkeypatch.setenv("RANK", "1")
+    with begin(tmp_path, exp_name="evaluate", all_ranks=True) as run:
+        assert run.name == "train"
+    assert "is not used" not in capsys.readouterr().err  # rank 0 has said it
+    record = RunDirectory(run.directory).read_record()
+    assert (record.name, record.project) == ("train", "a")
+
+
+@pytest.mark.parametrize("run_id", ["", " ", "a ", "a\nb", "\x7f"])
+def test_ids_that_nobody_could_type_are_refused(tmp_path: Path, run_id: str) -> None:
+    """An id is the name of a directory, and stands in commands."""
+    with pytest.raises(InvalidSetting, match="run_id must be printable text, not empty, and without spaces at its"):
+        tracelet.start_logging(directory=tmp_path, run_id=run_id)
 
 
 @pytest.mark.anyio

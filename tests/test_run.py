@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,9 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tracelet
-from tracelet import Run
+from tracelet import Outcome, Run
 from tracelet.codec import decode
-from tracelet.errors import InvalidSetting, RunClosed, RunExists, RunNotFound, UnknownBackend
+from tracelet.errors import InvalidOptions, InvalidSetting, RunClosed, RunExists, RunNotFound, UnknownBackend
 from tracelet.events import (
     ArtifactLogged,
     Event,
@@ -33,6 +36,7 @@ from tracelet.events import (
     TextLogged,
 )
 from tracelet.journal import LogReader, RunDirectory
+from tracelet.run import outcome_of
 
 
 @pytest.fixture
@@ -459,3 +463,93 @@ def test_a_context_is_part_of_no_other(run: Run) -> None:
     assert isinstance(first, MetricsLogged)
     assert isinstance(second, MetricsLogged)
     assert first.context == second.context == (("a", "x"), ("b", 1))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"config": [1]}, "config must be a mapping, found list"),
+        ({"tags": "x"}, "tags must be a mapping, found str"),
+        ({"tags": {1: "x"}}, "a name in tags must be a str, found int 1"),
+        ({"backend": {"jsonl": {"delivery": 3}}}, "the option 'delivery' of jsonl must be a mapping, found int 3"),
+    ],
+)
+def test_what_no_run_can_begin_with_begins_none(tmp_path: Path, given: Any, said: str) -> None:
+    """A wrong argument is named before there is a run, and leaves nothing on the disk."""
+    with pytest.raises(TypeError, match=said):
+        tracelet.start_logging(directory=tmp_path / "store", **given)
+    assert tracelet.active_run() is None
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_option_that_cant_be_recorded_begins_no_run(tmp_path: Path) -> None:
+    """A backend's option that no UTF-8 can hold is named before there is a run, and leaves nothing on the disk."""
+    with pytest.raises(InvalidOptions, match="'path' must be text that UTF-8 can hold"):
+        tracelet.start_logging({"jsonl": {"path": "caf\udce9.jsonl"}}, directory=tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_git_ignores_the_runs(tmp_path: Path) -> None:
+    """In a folder that Tracelet makes for them; one that was there is left as it is."""
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "mine").mkdir()
+    for folder in ("made", "mine"):
+        tracelet.start_logging(directory=tmp_path / folder)
+        tracelet.stop_logging()
+    status = ["git", "-C", str(tmp_path), "status", "--porcelain"]
+    assert subprocess.run(status, check=True, capture_output=True, text=True).stdout == "?? mine/\n"
+
+
+def test_a_start_that_is_refused_ends_nothing(tmp_path: Path) -> None:
+    """The run before goes on when the next one can't begin for a wrong argument."""
+    run = tracelet.start_logging(directory=tmp_path)
+    with pytest.raises(InvalidSetting):
+        tracelet.start_logging(directory=tmp_path, mode="ofline")  # type: ignore[arg-type]
+    assert run.active
+    assert tracelet.active_run() is run
+    run.finish()
+
+
+def test_offline_nothing_is_flushed(tmp_path: Path) -> None:
+    """`flush` says whether the backends have it, and offline they don't."""
+    with tracelet.start_logging("jsonl", directory=tmp_path, mode="offline") as run:
+        run.log_metric("m", 1.0)
+        assert not run.flush()
+    with tracelet.start_logging(directory=tmp_path) as run:
+        assert run.flush()
+
+
+def test_a_child_of_a_run_without_a_journal_counts_its_losses(tmp_path: Path) -> None:
+    """What can't be recorded is counted in children, too."""
+    (tmp_path / "file").touch()
+    with tracelet.start_logging(directory=tmp_path / "file") as run, run.child("part") as part:
+        part.log_metric("m", 1.0)
+        assert part.status().lost == 1
+
+
+def test_an_outcome_is_told_while_asyncio_is_being_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread may be in the middle of it when the script ends."""
+    monkeypatch.setitem(sys.modules, "asyncio", ModuleType("asyncio"))
+    assert outcome_of(ValueError()) is Outcome.FAILED
+
+
+def test_a_line_stays_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names are never written raw to the terminal: they could move its cursor, or look like a line of Tracelet's."""
+    with tracelet.start_logging(directory=tmp_path) as run, run.child("evil\x1b[31m\nfake: 5 of 5 \x9b") as part:
+        part.log_artifact("missing")
+    (lost, number) = capsys.readouterr().err.splitlines()
+    assert lost.startswith("tracelet: evil\\x1b[31m fake: 5 of 5 \\x9b: events are being lost: log_artifact: ")
+    assert number.endswith("1 of 3 events could not be recorded and are lost")
+
+
+def test_each_file_that_is_lost_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Several at once, too; of one kind five, and then the number is said at the end."""
+    with tracelet.start_logging(directory=tmp_path) as run:
+        for number in range(8):
+            run.log_artifact(f"missing-{number}")
+        run.log_image("i", tmp_path / "no.png")
+    said = capsys.readouterr().err
+    assert [f"missing-{number}" in said for number in range(8)] == [True] * 5 + [False] * 3
+    assert said.count("any more of this kind are only counted") == 1
+    assert "no.png" in said
+    assert "9 of 11 events could not be recorded" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import tracelet
 from tracelet._setting_values import SURROUNDINGS
 from tracelet._settings import SETTINGS, resolve
 from tracelet.cli._app import app
-from tracelet.errors import InvalidSetting, UnknownSetting
+from tracelet.errors import InvalidSetting, JournalUnavailable, UnknownSetting
+from tracelet.journal import RunDirectory
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +96,10 @@ def test_the_nearest_file_with_the_table_holds(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path / "a" / "b")
     assert resolve().project == "far"
     assert resolve().directory == tmp_path / "runs"  # relative to the file
+    write(tmp_path / "a", "[project]\ndependencies = ['tracelet']\n[tool.poetry.dependencies]\ntracelet = '*'\n")
+    assert resolve().project == "far"
+    write(tmp_path / "a", "[tool]\ntracelet = { project = 'inline' }\n")
+    assert resolve().project == "inline"
     write(tmp_path / "a", "[tool.tracelet]\nproject = 'near'\n")
     assert resolve().project == "near"
     assert resolve().directory == tmp_path / "a" / "b" / ".tracelet"
@@ -106,7 +112,7 @@ def test_the_nearest_file_with_the_table_holds(tmp_path: Path, monkeypatch: pyte
         ("[tool.tracelet]\nrun_id = 'x'\n", "'run_id', a key in"),
         ("[tool.tracelet]\nmode = 'on'\n", "mode in .*pyproject.toml must be one of online, offline, disabled"),
         ("[tool.tracelet\n", "pyproject.toml must be valid TOML"),
-        ("[tool]\ntracelet = 3\n# tool.tracelet", "must be a table, found 3"),
+        ("[tool]\ntracelet = 3\n", "tool.tracelet in .*pyproject.toml must be a table, found 3"),
     ],
 )
 def test_a_wrong_file_is_an_error(tmp_path: Path, text: str, message: str) -> None:
@@ -139,13 +145,18 @@ def test_an_unknown_argument_is_an_error() -> None:
         ("close_timeout", -1, "a number of seconds, 0 or more"),
         ("close_timeout", "soon", "a number of seconds"),
         ("close_timeout", float("nan"), "a number of seconds"),
+        ("close_timeout", 10**400, "a number of seconds"),
         ("capture_interval", 0, "a number of seconds, 0.1 or more"),
         ("quota", "10 apples", "a size"),
         ("quota", -3, "a size"),
         ("quota", 0, "a size of at least 500 kB"),
         ("quota", "499 kB", "a size of at least 500 kB"),
         ("quota", True, "a size"),
-        ("capture", "gti", "True, False, or some of git"),
+        ("quota", "1" * 400, "a size"),
+        ("min_free", "1" * 300 + "TB", "a size"),
+        ("directory", "a\0b", "a path that the file system can hold"),
+        ("directory", "a\ud800", "a path that the file system can hold"),
+        ("capture", "gti", "1, 0, or some of git"),
         ("capture", 3, "True, False, or some of git"),
         ("capture", {"git": "perhaps"}, "one of 1, true, 0, false"),
     ],
@@ -189,6 +200,48 @@ def test_options_of_a_backend_are_put_together(tmp_path: Path, monkeypatch: pyte
         ("jsonl", {"path": "b", "delivery": {"linger": 1.0}}),
         ("mlflow", {}),
     ]
+
+
+def test_names_that_are_no_text_are_written_out(tmp_path: Path) -> None:
+    """A name with lone surrogates, such as that of a file that is not UTF-8, is recorded as metrics' names are."""
+    name = os.fsdecode(b"caf\xe9")
+    given: dict[str, Any] = {"exp_name": name, "project": name, "run_id": name, "backend": f"{name}:Class"}
+    with tracelet.start_logging(**given, directory=tmp_path / name, capture=False) as run:
+        child = run.child(name)
+        child.finish()
+    mended = "caf\\udce9"
+    assert (run.name, run.project, run.id, run.directory.name) == (mended,) * 4
+    record = RunDirectory(run.directory).read_record()
+    assert (record.name, record.project, record.id, list(record.backends)) == (*(mended,) * 3, [f"{mended}:Class"])
+    assert RunDirectory(child.directory).read_record().name == mended
+
+
+def test_a_deleted_working_directory_costs_the_journal_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where runs would be kept in it, the run is inert and that is said; the commands say it, too."""
+    kept = tmp_path / "kept"
+    (kept / "runs").mkdir(parents=True)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with tracelet.start_logging("jsonl", capture=False) as run:
+        run.log_metric("m", 1.0)
+    assert run.status().lost == 1
+    assert "no journal can be written in .tracelet" in (err := capsys.readouterr().err)
+    assert "(the working directory was deleted)" in err
+    with pytest.raises(JournalUnavailable, match="the working directory was deleted"):
+        tracelet.start_logging(strict=True)
+    result = CliRunner().invoke(app, ["status"])
+    assert result.exit_code == 2
+    assert (
+        "the working directory, in which .tracelet would be, was deleted: go to another one, or say --directory"
+        in result.output
+    )
+    result = CliRunner().invoke(app, ["show", "nope", "--directory", str(kept)])
+    assert result.exit_code == 2
+    assert f"there are no runs in {kept}" in result.output
 
 
 def test_a_run_follows_the_file(tmp_path: Path) -> None:

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
 from typer.testing import CliRunner
 
+import tracelet
+from tracelet import Batch, Delivery
+from tracelet._bus import Bus
+from tracelet._discovery import from_object
+from tracelet._sources import Portion, Source
+from tracelet._subscription import Subscription
 from tracelet.cli._app import app
 from tracelet.cli._ends import read_ending
+from tracelet.events import Lane, MetricsLogged
 from tracelet.journal import RunDirectory, holder, read_cursor
 from tracelet.status import read_status
+from tracelet.testing import RecordingBackend
 
 SCRIPT = """
 import sys, tracelet
@@ -75,18 +85,70 @@ def test_the_process_that_goes_on_longest_ends_the_run(
     assert ending.ended == ends["0000"].time > ends["0001"].time
 
 
-def test_a_copy_does_not_change_how_a_run_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that was killed, and one that went on with the run: the newer time of a copied file decides nothing."""
-    monkeypatch.setenv("TRACELET_MODE", "offline")
+def test_a_copy_does_not_change_how_a_run_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    """A machine that dies, and a process that goes on with the run: the newer time of a copied file decides nothing."""
     monkeypatch.chdir(tmp_path)
+    run = RunDirectory(tmp_path / ".tracelet" / "runs" / "run")
     killed = Script("failed", tmp_path)
+    eventually(lambda: read_status(run).backends["jsonl"].pending == 0)
+    delivery = holder(run.cursor("jsonl"))
+    assert delivery
+    os.kill(delivery, signal.SIGKILL)
     killed.process.kill()
     killed.errors()
+    monkeypatch.setenv("TRACELET_MODE", "offline")
     resumed = Script("completed", tmp_path)
     resumed.finish()
     resumed.errors()
-    run = RunDirectory(tmp_path / ".tracelet" / "runs" / "run")
     os.utime(run.path / "journal" / "0000" / "writer.json")
     assert read_ending(run).outcome == "completed"
     assert CliRunner().invoke(app, ["sync"]).exit_code == 0
     assert read_status(run).backends["jsonl"].outcome == "completed"
+
+
+@pytest.mark.anyio
+async def test_a_process_that_joins_during_an_upload_is_delivered_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a finished process has still to upload holds up neither the metrics of the next one nor its end."""
+    uploading, ended, uploaded = anyio.Event(), anyio.Event(), anyio.Event()
+    original = Subscription._next
+
+    async def note(self: Subscription, source: Source) -> Portion:
+        portion = await original(self, source)
+        if (source.writer, source.lane, source.ended) == ("0000", Lane.STREAM, True):
+            ended.set()
+        return portion
+
+    async def upload(batch: Batch) -> None:
+        if batch.lane is Lane.BULK:
+            uploading.set()
+            await uploaded.wait()
+
+    def begin() -> tracelet.Run:
+        return tracelet.start_logging(run_id="run", resume="allow", directory=tmp_path)
+
+    def steps() -> list[int]:
+        return [event.step for event in backend.events if isinstance(event, MetricsLogged)]
+
+    monkeypatch.setattr(Subscription, "_next", note)
+    backend = RecordingBackend(delivery=Delivery(linger=0.01, lanes=2), on_export=upload)
+    with begin() as first:
+        first.log_artifact(Path(__file__))
+        first.log_metric("loss", 1.0, 0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Bus(RunDirectory(first.directory), [from_object(backend)]).run)
+        with anyio.fail_after(30):
+            await uploading.wait()
+            await ended.wait()
+            await anyio.wait_all_tasks_blocked()
+            second = begin()
+            second.log_metric("loss", 0.5, 1)
+            while steps() != [0, 1]:
+                await anyio.sleep(0.001)
+            assert not uploaded.is_set()
+            uploaded.set()
+            second.finish()
+    assert backend.outcomes == ["completed"]

@@ -40,6 +40,7 @@ from tracelet.events import (
     TextLogged,
 )
 from tracelet.journal import LogReader, RunDirectory, segment
+from tracelet.journal.reclaim import reclaim
 from tracelet.testing import RecordingBackend
 
 pytestmark = pytest.mark.anyio
@@ -381,6 +382,27 @@ async def test_it_ends_with_this_process() -> None:
                 over.set()
                 thread.join()
     assert steps(events).count(2) == 1
+
+
+async def test_what_it_misses_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    """Of events that were removed before a feed came to them it says how many: at once, and in the end, exactly."""
+    backend = RecordingBackend(handles=frozenset())
+    async with tracelet.open_run(backend) as run:
+        feed = run.subscribe(TextLogged)
+        seen = 0
+        for count in (30, 60, 120):  # each segment is twice as large as the one before
+            for step in range(count):
+                run.log_text("long", "x" * 50_000, step)
+            assert await run.flush(PATIENCE)
+            assert reclaim(RunDirectory(run.directory), 1 << 40)
+            seen += len([event async for event in _first(feed, 8)])
+        feed.end()
+        seen += len([event async for event in feed])
+        recorded = run.status().emitted
+    said = [line for line in capfd.readouterr().err.splitlines() if "has missed" in line]
+    assert len(said) == 2
+    first, last = (int(line.partition("has missed ")[2].split()[0]) for line in said)
+    assert 0 < first < last == recorded - seen
 
 
 SCRIPT = """

@@ -15,6 +15,7 @@ import pytest
 
 import tracelet
 from tracelet import AsyncRun, BackendStatus, Batch, Delivery, Outcome, State
+from tracelet._sources import Source
 from tracelet.errors import Denied, Rejected, Transient, Undelivered
 from tracelet.events import MetricsLogged, TextLogged
 from tracelet.journal import Cursor
@@ -576,3 +577,79 @@ async def test_what_an_sdk_took_and_lost_is_no_longer_delivered(
     assert "their-tool sync" in status.last_error
     assert "recover with: their-tool sync" in capsys.readouterr().err
     assert status.outcome == "completed"
+
+
+async def test_a_journal_that_cant_be_read_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk or network file system that has its moments costs a retry, and no event."""
+    original, refusals = Source.read, 3
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        nonlocal refusals
+        refusals -= 1
+        if refusals >= 0:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(Source, "read", refuse)
+    backend = RecordingBackend()
+    async with open_run(tmp_path, backend) as run:
+        run.log_metric("m", 1.0, 0)
+    status = account(run)
+    assert steps(backend) == [0]
+    assert (status.pending, status.outcome, status.state) == (0, "completed", "closed")
+    assert status.retries
+
+
+async def test_finishing_within_the_block_ends_no_other_run(tmp_path: Path) -> None:
+    """The process's run and the block's are two: each call ends its own."""
+    outer = tracelet.start_logging(directory=tmp_path)
+    async with open_run(tmp_path) as inner:
+        await inner.finish()
+    assert tracelet.active_run() is outer
+    async with open_run(tmp_path) as inner:
+        tracelet.stop_logging()
+        assert (outer.active, inner.active) == (False, True)
+    assert tracelet.active_run() is None
+
+
+async def test_a_second_finish_waits_for_the_first(tmp_path: Path) -> None:
+    """It does not cut off what the first one waits for, and returns with that, or at its own deadline."""
+    let_go = anyio.Event()
+
+    async def wait(_: Batch) -> None:
+        await let_go.wait()
+
+    backend = RecordingBackend(on_export=wait)
+    async with open_run(tmp_path, backend) as run:
+        run.log_metric("m", 1.0, 0)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.finish, None, 30.0)
+            with anyio.fail_after(20):
+                while run.active:
+                    await anyio.sleep(0.001)
+                await run.finish(timeout=0.05)
+                assert account(run).pending
+                let_go.set()
+                await run.finish(timeout=20.0)
+        assert (account(run).pending, account(run).outcome) == (0, "completed")
+
+
+async def test_of_runs_side_by_side_each_line_says_which(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that are open at a time say their names; one by itself does not, nor does a run because it has children."""
+    monkeypatch.chdir(tmp_path)
+
+    def begin(name: str) -> Any:
+        return tracelet.open_run("jsonl", name, directory=tmp_path, host="thread")
+
+    async with begin("alone") as run, run.child("part"):
+        pass
+    said = capsys.readouterr().err
+    assert "tracelet: jsonl: " in said
+    assert "tracelet: part: jsonl: " in said
+    async with begin("first"), begin("second"):
+        pass
+    said = capsys.readouterr().err
+    assert "tracelet: first: jsonl: " in said
+    assert "tracelet: second: jsonl: " in said

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tracelet.cli._runs import NO_RECORD
 from tracelet.journal import RunDirectory, holder, read_cursor
 from tracelet.status import BackendStatus, read_status
 
@@ -154,16 +155,19 @@ def test_a_second_sync_has_nothing_to_do(place: Place) -> None:
     place.sync()
     before = place.lines()
     code, output = place.sync()
-    assert (code, output) == (0, "nothing to do: everything is delivered\n")
+    assert (code, output) == (0, "nothing to do: nothing is pending\n")
     assert place.sync(place.run.id[:20]) == (code, output)
     assert place.lines() == before
 
 
-def test_a_directory_without_runs_has_nothing_to_do(place: Place) -> None:
-    """Where there are no runs, and in a directory of other things, there is nothing to do."""
+def test_a_directory_without_runs_is_said(place: Place) -> None:
+    """A directory of other things has no runs, and one of them is none."""
     foreign = place.path / ".tracelet" / "runs" / "foreign"
     foreign.mkdir(parents=True)
-    assert place.sync() == (0, "nothing to do: everything is delivered\n")
+    assert place.sync() == (0, f"there are no runs in {foreign.parents[1]}\n")
+    code, output = place.sync("foreign")
+    assert code == 2
+    assert "foreign is no run" in output
 
 
 def test_a_backend_is_added_to_a_finished_run(place: Place) -> None:
@@ -174,7 +178,7 @@ def test_a_backend_is_added_to_a_finished_run(place: Place) -> None:
     assert place.steps() == list(range(POINTS))
     assert place.closed() == ["completed"]
     assert list(place.run.read_record().backends) == ["faulty_backends:Base", "jsonl"]
-    assert place.sync(place.run.path, "--backend", "jsonl") == (0, "nothing to do: everything is delivered\n")
+    assert place.sync(place.run.path, "--backend", "jsonl") == (0, "nothing to do: nothing is pending\n")
 
 
 def test_a_file_that_is_gone_costs_itself(place: Place) -> None:
@@ -186,6 +190,7 @@ def test_a_file_that_is_gone_costs_itself(place: Place) -> None:
     lost.unlink()
     code, output = place.sync()
     assert code == 0, output
+    assert "refused so far" in output
     assert [line["name"] for line in place.lines() if line["kind"] == "ArtifactLogged"] == ["kept.bin"]
     assert place.status("jsonl").dead_lettered == 1
     (letter,) = map(msgspec.json.decode, (place.run.path / "dead" / "jsonl.jsonl").read_bytes().splitlines())
@@ -232,7 +237,7 @@ def test_a_live_offline_run_is_drained_and_left_open(place: Place) -> None:
     assert "the training goes on" in output
     assert place.steps() == list(range(POINTS))
     assert place.closed() == []
-    assert place.sync() == (0, "nothing to do: everything is delivered\n")
+    assert place.sync() == (0, "nothing to do: nothing is pending\n")
     training.communicate("", timeout=60)
     code, output = place.sync()
     assert code == 0, output
@@ -380,7 +385,10 @@ def test_a_damaged_record_is_said_and_the_other_runs_go_on(place: Place) -> None
     assert code == 1
     assert f"{damaged.id}: its record can't be used" in output
     assert place.closed() == ["completed"]
-    assert place.sync(damaged.id)[0] == 1
+    (damaged.path / "run.json").unlink()
+    message = f"{damaged.id}: {NO_RECORD}\n"
+    assert place.sync(damaged.id) == (1, message)
+    assert place.sync() == (1, message)
 
 
 def test_an_interrupted_sync_loses_nothing(place: Place) -> None:

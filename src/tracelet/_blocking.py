@@ -17,6 +17,9 @@ T = TypeVar("T")
 current_lane: ContextVar[str] = ContextVar("tracelet_lane", default="stream")
 """Whose thread a call uses."""
 
+delivering: ContextVar[bool] = ContextVar("tracelet_delivering", default=False)
+"""Whether what runs here is delivery's, in a task or a thread of a process that may do other things as well."""
+
 
 class LaneThreads:
     """Implements `BlockingCalls`."""
@@ -72,5 +75,6 @@ class _LaneThread:
         return result[0]
 
     def _work(self) -> None:
+        delivering.set(True)
         while (job := self.jobs.get()) is not None:
             job()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import anyio
 
-from tracelet._blocking import LaneThreads
+from tracelet._blocking import LaneThreads, delivering
 from tracelet._discovery import Target
 from tracelet._subscription import Subscription
 from tracelet.journal import Cursor, RunDirectory
@@ -69,6 +69,7 @@ class Bus:
             subscription.wake()
 
     async def _subscribe(self, target: Target) -> None:
+        delivering.set(True)  # for this task, and those that it starts
         try:
             cursor = await self._acquire(target)
         except OSError as error:

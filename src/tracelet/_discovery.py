@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args, get_origin
 
 import msgspec
 
+from tracelet import _values
 from tracelet._redaction import without_logins
 from tracelet._secrets import SECRET_NAME, learn, learn_named, public
 from tracelet.backend import Backend, RunInfo
@@ -20,6 +22,7 @@ GROUP = "tracelet.backends"
 OFFICIAL = {name: f"tracelet-{name}" for name in ("mlflow", "wandb", "clearml", "aim")}
 """The distributions in this project's `plugins/`, by backend name."""
 
+_AT = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<place>.*)`)?", re.DOTALL)  # how msgspec says where it found it
 _MEMBERS = ("delivery", "handles", "idempotency", "Options", "open", "export", "finish", "close")
 
 
@@ -63,6 +66,7 @@ def find(name: str, given: Mapping[str, Any] | None = None, points: Mapping[str,
     """
     backend = _load(name, points)
     given = dict(given or {})
+    _check_texts(name, given, backend.Options.__struct_encode_fields__)
     learn_named(given)
     overrides = given.pop("delivery", {})
     options = _convert(name, backend.Options, given)
@@ -80,12 +84,13 @@ def from_object(backend: Backend, name: str | None = None) -> Target:
 
 
 def override(name: str, delivery: Delivery, changes: Mapping[str, Any]) -> Delivery:
-    """A plugin's delivery with a user's changes. Raises InvalidOptions."""
+    """A plugin's delivery with a user's changes. Raises InvalidOptions, or TypeError if they are no mapping."""
+    _values.mapping(changes, f"the option 'delivery' of {name}")
     return cast(Delivery, _convert(name, Delivery, {**msgspec.structs.asdict(delivery), **changes}, "delivery."))
 
 
 def public_options(target: Target) -> dict[str, Any]:
-    """What may be written to disk of a target's options: no secret fields, no `user:password@` in URLs."""
+    """What may be written to disk of a target's options: no secret fields, nothing that signs in in URLs."""
     if target.options is None:
         return {}
     secret = _secret_fields(target.options)
@@ -102,9 +107,9 @@ def secret_options(target: Target) -> list[str]:
 
 def presumably_public(options: Mapping[str, Any]) -> dict[str, Any]:
     """What may be written of options whose plugin can't be asked: nothing whose name sounds like a secret."""
-    plain = {key: value for key, value in options.items() if not SECRET_NAME.search(key)}
     try:
-        return cast(dict[str, Any], without_logins(msgspec.to_builtins(plain)))
+        plain = {key: value for key, value in options.items() if not SECRET_NAME.search(key)}
+        return cast(dict[str, Any], without_logins(msgspec.json.decode(msgspec.json.encode(plain))))
     except (TypeError, ValueError):
         return {}
 
@@ -136,14 +141,47 @@ def _check(name: str, where: str, backend: object, members: tuple[str, ...]) -> 
 
 def _convert(name: str, options: type[msgspec.Struct], given: Mapping[str, Any], prefix: str = "") -> msgspec.Struct:
     allowed = options.__struct_encode_fields__
-    unknown = next((key for key in given if key not in allowed), None)
+    unknown = next((_values.text(key) for key in given if key not in allowed), None)
     names = [prefix + key for key in allowed]
     if unknown is not None:
         raise InvalidOptions(name, f"there is no option {prefix + unknown!r}", names, prefix + unknown)
     try:
-        return msgspec.convert(dict(given), options)
+        converted = msgspec.convert(dict(given), options)
     except (msgspec.ValidationError, ValueError) as error:
-        raise InvalidOptions(name, public(str(error)), names) from error
+        raise InvalidOptions(name, public(_fault(str(error), options, given, prefix)), names) from error
+    except Exception as error:  # a plugin's own code, say where the working directory was deleted
+        raise BrokenBackend(name, options.__name__, f"making its options raised {public(_said(error))}") from error
+    _check_texts(name, msgspec.to_builtins(converted, enc_hook=_values.text), names)  # also what it found by itself
+    return converted
+
+
+def _check_texts(name: str, options: Mapping[str, Any], names: Sequence[str]) -> None:
+    for key, value in options.items():
+        try:
+            msgspec.json.encode(value, enc_hook=_values.text)
+        except UnicodeEncodeError as error:
+            character = error.object[error.start]  # the whole may be a secret
+            problem = f"{key!r} must be text that UTF-8 can hold, found {character!r} in it"
+            raise InvalidOptions(name, problem, names) from error
+
+
+def _fault(said: str, options: type[msgspec.Struct], given: Mapping[str, Any], prefix: str) -> str:
+    """What msgspec says of an option, with the option's whole name, and with the choices where there are some."""
+    match = _AT.fullmatch(said)
+    if match is None or not match["place"]:
+        return said
+    kinds = {field.encode_name: field.type for field in msgspec.structs.fields(options)}
+    choices = _choices(kinds.get(match["place"]))
+    if choices and match["problem"].startswith("Invalid enum value"):
+        return f"{prefix + match['place']!r} must be one of {', '.join(choices)}, found {given[match['place']]!r}"
+    return f"{match['problem']} - at `{prefix}{match['place']}`"
+
+
+def _choices(kind: Any) -> list[str]:
+    """The values of a Literal, also of one beside other types."""
+    if get_origin(kind) is Literal:
+        return [str(choice) for choice in get_args(kind)]
+    return [choice for part in get_args(kind) for choice in _choices(part)]
 
 
 def _said(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, TypeVar, cast
 
+from tracelet._notices import say
 from tracelet._sources import Portion, Source, newest
 from tracelet.delivery import Delivery
 from tracelet.errors import InvalidSetting
@@ -26,6 +27,9 @@ class Feed(Generic[E]):
     It ends after the last event of the run. `end` ends it earlier, and so does leaving its `async with` block: what was
     said before still comes. Leaving the loop with `break`, or cancelling it, needs nothing more. Tasks that iterate
     over one feed share its events.
+
+    What was removed from the journal for want of room before the feed came to it, is missing: the user is told how many
+    events that are, once it happens, and in the end if it were more.
 
     Args:
         directory: the run's; None for one that has no journal.
@@ -55,6 +59,7 @@ class Feed(Generic[E]):
         self._run_over = over
         self._delivery = Delivery(batch_size=_BATCH, batch_bytes=_BATCH_BYTES)
         self._buffer: deque[Event] = deque()
+        self._missed = self._missed_said = 0  # events of any kind that were removed, and how many of them were said
         self._ending = False
         self._ends: dict[str, int] | None = None  # by log, once the feed is ending: events before it still come
         self._over = directory is None
@@ -141,6 +146,9 @@ class Feed(Generic[E]):
         portion = source.read(self._delivery, self._kinds, final=False, now=now)
         if portion.empty and not source.ended and not directory.writer_alive(source.writer):
             portion = source.read(self._delivery, self._kinds, final=True, now=now)
+        self._missed += portion.dropped.get("removed", 0)
+        if not self._missed_said:
+            self._say_missed()
         return portion
 
     def _source(self, directory: RunDirectory, writer: str, lane: Lane) -> Source:
@@ -158,8 +166,18 @@ class Feed(Generic[E]):
                 position = newest(directory.log(writer, lane), final=False)
                 self._sources[log_key(writer, lane)] = Source(directory, writer, lane, position)
 
+    def _say_missed(self) -> None:
+        if self._missed > self._missed_said:
+            events, they = ("event", "it was") if self._missed == 1 else ("events", "they were")
+            say(
+                f"a subscription has missed {self._missed:,} {events}{' in all' if self._missed_said else ''}: "
+                f"{they} removed for want of room (quota, min_free) before it came to read them"
+            )
+            self._missed_said = self._missed
+
     def _stop(self) -> None:
         self._over = True
+        self._say_missed()
         for source in self._sources.values():
             source.close()
 

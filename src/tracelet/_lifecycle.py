@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -86,10 +87,12 @@ class Lifecycle:
         self._begin_child = begin_child
         self._tell = tell
         self._children: list[Lifecycle] = []
+        self._children_lock = threading.RLock()
         self._strict = strict
         self._close_timeout = close_timeout
         self._closed = False  # nothing more is taken
         self._ended = False  # and that has been said
+        self._ended_by = 0  # the thread that said it
         self._sealed = False  # and is in the journal
         self._gone = False
         self._lossy = lossy  # an inert run that was not meant to be
@@ -99,7 +102,8 @@ class Lifecycle:
         self._append: Callable[[int, bytes], bool] = self._ignore if recorder is None else recorder.append
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r} of {self.project!r}, {self.id}{'' if self.active else ', inert'}>"
+        parts = [f"{self.name!r} of {self.project!r}", self.id, "" if self.active else "inert"]
+        return f"<{type(self).__name__} {', '.join(filter(None, parts))}>"
 
     @property
     def active(self) -> bool:
@@ -122,10 +126,18 @@ class Lifecycle:
         if self._closed:
             raise RunClosed(self.id)
         if self._recorder is None or self._recorder.detached or self._begin_child is None:
-            return type(self)(run_id="", name=label, project=self.project, directory=self.directory, defers=self.defers)
-        self._children = [child for child in self._children if child._open_somewhere]
-        self._children.append(self._begin_child(label))
-        return self._children[-1]
+            return type(self)(
+                run_id="",
+                name=label,
+                project=self.project,
+                directory=self.directory,
+                lossy=self._lossy,
+                defers=self.defers,
+            )
+        child = self._begin_child(label)
+        with self._children_lock:
+            self._children = [*(one for one in self._children if one._open_somewhere), child]
+        return child
 
     def status(self) -> RunStatus:
         """The exact account of every backend, see `RunStatus`."""
@@ -225,10 +237,11 @@ class Lifecycle:
     def _delivered(self) -> Callable[[], bool | None]:
         """A function that tells whether the backends have everything said until now: None is not yet."""
         host, recorder = self._host, self._recorder
-        if host is None or recorder is None or recorder.detached:
+        if recorder is None or recorder.detached:
             return lambda: True
         target = {key: tally.recorded for key, tally in recorder.tallies().items()}
-        host.wake()
+        if host is not None:
+            host.wake()
 
         def check() -> bool | None:
             done = True
@@ -239,7 +252,7 @@ class Lifecycle:
                     return None  # no descriptor left, or a disk that has its moments
                 if not self._left(record, target):
                     continue
-                if record.phase not in ("paused", "failed") and host.serves(backend):
+                if host is not None and record.phase not in ("paused", "failed") and host.serves(backend):
                     return None
                 done = False
             return done
@@ -291,13 +304,14 @@ class Lifecycle:
         return self._resolved()
 
     def _end(self, outcome: Outcome) -> Callable[[], bool | None] | None:
-        """Say that the run is over; returns what `_delivered` does, or None if there is nothing to wait for."""
+        """Say that the run is over; returns what `_delivered` does, or None if another call has said it."""
         if self._ended:
             return None
         self._closed = self._ended = True
+        self._ended_by = threading.get_ident()
         recorder = self._recorder
         if recorder is None or recorder.detached:
-            return None
+            return lambda: True
         late = self._deferrals.stop()
         if late:
             self._tell(f"{late:,} deferred values were not there in time when the run ended, and are lost")
@@ -314,6 +328,10 @@ class Lifecycle:
 
     def _began_elsewhere(self) -> bool | None:
         return None if self._headless() else True
+
+    def _is_gone(self) -> bool | None:
+        """For a call that did not end the run itself: whether the one that did has done its waiting."""
+        return self._gone or None
 
     def _let_go(self) -> None:
         """After `_end`: once, and never in a forked child."""

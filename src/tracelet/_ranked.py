@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 
 from tracelet import _values
+from tracelet._segments import Key
 from tracelet.events import Context, Event, Number, Scalar
 from tracelet.run import AsyncRun, Run
 
@@ -23,6 +24,12 @@ def ranked(kind: type[R], rank: int) -> type[R]:
         return _values.context_pairs({**dict(context), **own})
 
     class Ranked(kind):  # type: ignore[misc,valid-type]
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(**arguments)
+            following = self._count
+            # The rank is in the key, as it is in the journal: else a name would have two counts, one without.
+            self._count: Callable[[Key], int] = lambda key: following((*key[:-1], with_rank(key[-1])))
+
         def log_metric(
             self,
             name: str,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import unquote
 
 import msgspec
 
@@ -21,6 +22,7 @@ HIDDEN = ".removing-"
 """Before the name of a run whose removal has begun."""
 
 _STALE = 3600.0  # seconds after which a half-written file is nobody's any more
+_LONG_SILENCE = 3 * 86400.0  # seconds without a heartbeat after which a writer that can't be seen from here is gone
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -29,7 +31,7 @@ class Rules(msgspec.Struct, frozen=True):
     Attributes:
         older_than: seconds since the last sign of life.
         dead_letters: also runs of which a backend has refused something, which is nowhere else.
-        undelivered: also runs that are not delivered, or have no backend.
+        undelivered: also runs that are not delivered, or are only here.
         keep_size: only the oldest, until all of the runs together take no more bytes than that.
     """
 
@@ -130,9 +132,31 @@ def _need(directory: RunDirectory, record: RunRecord, rules: Rules) -> tuple[str
             refused = backend.dead_lettered + backend.dropped.get(UNDELIVERED, 0)
             if refused and not rules.dead_letters:
                 return "dead letters", f"{name}: {refused:,} did not arrive"
+            place = _only_here(directory, backend.url)
+            if place is not None:
+                return "only here", f"{name}: its own files are only here, in {place}"
     except (OSError, msgspec.MsgspecError) as error:
         return "damaged", str(error)
     return None
+
+
+def _only_here(directory: RunDirectory, url: str | None) -> str | None:
+    """Where in the run's directory the files lie that a backend has made of the run; None if there are none."""
+    parts = Path(unquote(url.removeprefix("file:"))).parts if url is not None and url.startswith("file:") else ()
+    if directory.id not in parts:
+        return None
+    # By the run's id, because the directory may have been copied, or be known under another path to a container.
+    within = Path(*parts[len(parts) - parts[::-1].index(directory.id) :])
+    place = directory.path / within
+    if within.name and (place.is_file() or any(_files_below(place))):
+        return str(within)
+    return None
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    """The files, but not the links to what was there."""
+    for place, _, names in os.walk(folder):
+        yield from (name for name in names if not os.path.islink(os.path.join(place, name)))
 
 
 def _delivery(directory: RunDirectory, record: RunRecord) -> tuple[str, str] | None:
@@ -247,8 +271,17 @@ def _left_in(directory: RunDirectory) -> Iterator[Path]:
             for segment in _entries(lane)[-1:]
             if segment.suffix == ".seg" and _is_spare(segment)
         ]
-        if spares and not directory.writer_alive(writer):
+        if spares and _is_gone(directory, writer, now):
             yield from spares
+
+
+def _is_gone(directory: RunDirectory, writer: str, now: float) -> bool:
+    """Whether a writer will surely write no more: its spare segment is what it goes on with."""
+    if directory.writer_alive(writer):
+        return False
+    record = directory.writer_record(writer)
+    seen = record is not None and record.process.within_sight
+    return seen or now - directory.last_sign(writer) > _LONG_SILENCE
 
 
 def _is_spare(segment: Path) -> bool:

@@ -56,8 +56,6 @@ def last_steps(directory: RunDirectory, writer: str, lane: Lane) -> dict[Key, in
 
     Damaged parts, and those that were given up for their space, are not there any more, and not counted.
 
-    Where ranks say in the context who they are, the steps are there without that, too.
-
     Raises:
         OSError: a journal can't be read.
     """
@@ -71,11 +69,6 @@ def last_steps(directory: RunDirectory, writer: str, lane: Lane) -> dict[Key, in
             for key, step in _steps(directory, earlier, lane):
                 if step > steps.get(key, -1):
                     steps[key] = step
-    if own:
-        pair = ("rank", own)
-        for key, step in list(steps.items()):
-            plain = (*key[:-1], tuple(one for one in key[-1] if one != pair))
-            steps[plain] = max(step, steps.get(plain, -1))
     return steps
 
 

@@ -5,6 +5,7 @@ Each function takes a value and what to call it, and raises TypeError or Invalid
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -25,13 +26,24 @@ _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def text(value: Any, label: str) -> str:
-    return _values.string(value, label)
+    """A string that any UTF-8 can hold: lone surrogates, as in names of files that are none, are written out."""
+    return _values.string(value, label).encode("utf-8", "backslashreplace").decode()
 
 
 def path(value: Any, label: str) -> Path:
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"{label} must be a path, found {type(value).__name__}")
-    return Path(value).absolute()
+    place = Path(value)
+    try:
+        sayable = b"\0" not in os.fsencode(place)
+    except UnicodeEncodeError:
+        sayable = False
+    if not sayable:
+        raise InvalidSetting(label, str(place), "a path that the file system can hold")
+    try:
+        return place.absolute()
+    except OSError:  # the working directory was deleted: no journal can be had in it
+        return place
 
 
 def flag(value: Any, label: str) -> bool:
@@ -55,7 +67,7 @@ def seconds(least: float) -> Callable[[Any, str], float]:
     def read(value: Any, label: str) -> float:
         try:
             number = float("nan") if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = float("nan")
         if not least <= number < float("inf"):
             raise InvalidSetting(label, value, f"a number of seconds, {least:g} or more")
@@ -68,10 +80,11 @@ def size_of(value: Any, label: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
+    number, unit, binary = match.groups() if match is not None else ("inf", None, None)
+    size = float(number) * (1024 if binary else 1000) ** _POWERS.get((unit or "").lower(), 0)
+    if math.isinf(size):
         raise InvalidSetting(label, value, "a size: a number of bytes, or text such as '500 MB', '10GB' or '2GiB'")
-    number, unit, binary = match.groups()
-    return int(float(number) * (1024 if binary else 1000) ** _POWERS.get((unit or "").lower(), 0))
+    return int(size)
 
 
 def quota_of(value: Any, label: str) -> int:
@@ -88,7 +101,7 @@ def backends(value: Any, label: str) -> list[tuple[str | Backend, Mapping[str, A
     if isinstance(value, Mapping):
         for name, options in value.items():
             _values.mapping({} if options is None else options, f"{label}[{name!r}]")
-        return [(_values.string(name, f"a name in {label}"), options or {}) for name, options in value.items()]
+        return [(text(name, f"a name in {label}"), options or {}) for name, options in value.items()]
     if not isinstance(value, Sequence):
         value = [value]
     for backend in value:
@@ -97,7 +110,7 @@ def backends(value: Any, label: str) -> list[tuple[str | Backend, Mapping[str, A
                 f"{label} must be a name, a list of names, a mapping of names to options, or a backend object, "
                 f"found {type(backend).__name__}"
             )
-    return [(backend, {}) for backend in value]
+    return [(text(backend, label) if isinstance(backend, str) else backend, {}) for backend in value]
 
 
 def chosen_backends(
@@ -115,7 +128,9 @@ def chosen_backends(
 
 def switches(value: Any, label: str) -> Mapping[str, bool]:
     """What a source says of each surrounding: all, none, exactly some, or only what it says of a few."""
+    expected = f"True, False, or some of {', '.join(SURROUNDINGS)}"
     if isinstance(value, str):
+        expected = f"1, 0, or some of {', '.join(SURROUNDINGS)}, separated by commas; -NAME leaves one out"
         names = [name.strip() for name in value.split(",") if name.strip()]
         whole = _WORDS.get(value.strip().lower())
         if whole is not None:
@@ -126,7 +141,6 @@ def switches(value: Any, label: str) -> Mapping[str, bool]:
             value = names
     if isinstance(value, bool):
         return dict.fromkeys(SURROUNDINGS, value)
-    expected = f"True, False, or some of {', '.join(SURROUNDINGS)}"
     if not isinstance(value, Mapping | Sequence | set | frozenset):
         raise InvalidSetting(label, value, expected)
     for name in value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -35,6 +36,7 @@ OnFull: TypeAlias = Literal["drop", "block"]
 TABLE = "tool.tracelet"
 
 _PREFIX = "TRACELET_"
+_TABLE_NAMED = rb"""tool["'\s]*\.["'\s]*tracelet|(?:^|[{,])["'\s]*tracelet["'\s]*[.=]"""  # in one of TOML's ways
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,7 +200,7 @@ def _project_table() -> tuple[Path | None, Mapping[str, Any]]:
     """The table of the nearest pyproject.toml, upward from the working directory, that has one, and that file."""
     try:
         place = Path.cwd()
-    except FileNotFoundError:
+    except OSError:  # it was deleted
         return None, {}
     for folder in (place, *place.parents):
         path = folder / "pyproject.toml"
@@ -206,7 +208,7 @@ def _project_table() -> tuple[Path | None, Mapping[str, Any]]:
             content = path.read_bytes()
         except OSError:
             continue
-        if TABLE.encode() in content:
+        if re.search(_TABLE_NAMED, content, re.MULTILINE):  # most files have none, and needn't be parsed
             table = _parse(path, content)
             if table is not None:
                 return path, table

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
@@ -14,6 +15,7 @@ import msgspec
 from tracelet._batches import divide, joined, upload_time
 from tracelet._blocking import LaneThreads, current_lane
 from tracelet._discovery import Target
+from tracelet._log_ends import log_ends, writer_end
 from tracelet._retry import retrying
 from tracelet._secrets import public
 from tracelet._sources import Portion, Source
@@ -62,7 +64,7 @@ class Subscription:
         self._handled = frozenset[type[Event]]()
         self._sources: dict[str, Source] = {}
         self._finished: dict[str, RunFinished] = {}  # by writer
-        self._last_events: dict[str, float] = {}  # their times, by writer
+        self._over = False  # whether all has been read, and the run is to be closed
         self._wake = anyio.Event()
         self._wakes = 0
         self._warned: set[str] = set()
@@ -125,7 +127,7 @@ class Subscription:
                     lanes.cancel_scope.cancel()
                 else:
                     drained.update(own)
-                    self.wake()  # the bulk lane ends with the stream
+                    self.wake()
 
             if self._target.delivery.lanes == 1:
                 lanes.start_soon(drain, *Lane)
@@ -170,7 +172,10 @@ class Subscription:
                 wanted = self.name in directory.read_record().backends
                 record = read_cursor(directory.cursor(self.name))
             except (OSError, msgspec.MsgspecError):
-                return  # its directory is gone: it will never be opened from here
+                if not directory.path.is_dir() or time.monotonic() > deadline:
+                    return  # its directory is gone: it will never be opened from here
+                await self._rest(_PARENT_POLL)  # of a child of a further rank: rank 0 is about to begin it
+                continue
             if not wanted or record.state is not None:
                 return
             if record.phase in ("paused", "failed", "hung"):
@@ -190,13 +195,14 @@ class Subscription:
 
     async def _open(self, backend: Backend) -> None:
         opened = await self._attempt("open", lambda: backend.open(self.cursor.record.state))
+        self._require("url must be a str or None", opened.url, str | None)
         self.cursor.record.url = opened.url
         self.cursor.record.closed = None
         self._phase("running")
         self._save_state(opened.state)
 
     async def _finish(self, backend: Backend) -> None:
-        outcome, at = self._ending()
+        outcome, at = await self._attempt("read the journal", self._ending)
         try:
             await self._attempt("finish", lambda: backend.finish(outcome, at))
         except Undelivered as error:
@@ -218,16 +224,20 @@ class Subscription:
         self.cursor.record.last_error = _describe(error)
         log.error("%s: %s", self.name, _describe(error))
 
-    def _ending(self) -> tuple[Outcome, float]:
-        """How and when the run ended, see `RunDirectory.run_end`; a writer that was killed, with its last sign."""
+    async def _ending(self) -> tuple[Outcome, float]:
+        """How and when the run ended, see `RunDirectory.run_end`; a writer that was killed, with its last sign.
+
+        Raises:
+            Transient: the journal can't be read.
+        """
         ends = self.cursor.record.ends
-        for writer in self._directory.writers():
-            finished, last_event = self._finished.get(writer), self._last_events.get(writer, 0.0)
+        for writer in {source.writer for source in self._sources.values()}:  # one that has come since is the next's
+            finished = self._finished.get(writer)
             if finished is not None:
                 ends[writer] = WriterEnd(finished.outcome, finished.time, finished.time)
             elif writer not in ends:
-                sign = max(last_event, self._directory.last_sign(writer))
-                ends[writer] = WriterEnd(Outcome.KILLED.value, sign, last_event or sign)
+                with _reading():
+                    ends[writer] = writer_end(self._directory, writer, log_ends(self._directory, writer, final=True))
         end = self._directory.run_end(ends)
         return (Outcome.KILLED, time.time()) if end is None else (Outcome(end.outcome), end.time or time.time())
 
@@ -239,35 +249,65 @@ class Subscription:
                 log.warning("%s: close failed: %s", self.name, _describe(error))
 
     def _save_state(self, state: State) -> None:
+        self._require("state must be a dict[str, str]", state, dict[str, str] | None)
         self.cursor.record.state = state
         self._save()
+
+    def _require(self, wanted: str, found: object, kind: Any) -> None:
+        """Raise TypeError for what could be saved, but not read."""
+        try:
+            msgspec.json.decode(msgspec.json.encode(found), type=kind)
+        except (TypeError, ValueError, msgspec.MsgspecError) as error:
+            raise TypeError(f"the plugin of {self.name} is at fault: its {wanted}, found {found!r:.200}") from error
 
     # Reading.
 
     async def _drain(self, backend: Backend, lanes: tuple[Lane, ...]) -> None:
-        """Deliver some lanes of all writers until all of these have ended (or, without `follow`, are empty)."""
+        """Deliver some lanes of all writers until all lanes have ended (or, without `follow`, these are empty)."""
         current_lane.set(lanes[0].value)
         while True:
-            ended, more, wakes = True, False, self._wakes
+            more, wakes = False, self._wakes
             for writer in self._directory.writers():
                 for lane in lanes:
                     source = self._source(writer, lane)
                     if not source.ended:
-                        portion = self._read(source)
+                        portion = await self._next(source)
                         if not portion.empty:
                             await self._handle(backend, source, portion)
                         more |= portion.full
-                        ended &= source.ended
-            if (ended and self._directory.all_began()) or (not more and not self._follow):
+                        if source.ended:
+                            self.wake()  # the other lane may wait for it
+            if self._follow:
+                self._over = self._over or self._all_ended()
+            if self._over or (not more and not self._follow):
                 return
             if not more and wakes == self._wakes:  # else somebody wants what came after this was read
                 await self._rest(self._target.delivery.linger)
+
+    def _all_ended(self) -> bool:
+        """Whether nothing more is to come, in any lane: only then no lane is needed for a writer that comes later."""
+        keys = [log_key(writer, lane) for writer in self._directory.writers() for lane in Lane]
+        ended = all(key in self._sources and self._sources[key].ended for key in keys)
+        return ended and self._directory.all_began()
 
     def _source(self, writer: str, lane: Lane) -> Source:
         key = log_key(writer, lane)
         if key not in self._sources:
             self._sources[key] = Source(self._directory, writer, lane, self.cursor.log(key).position)
         return self._sources[key]
+
+    async def _next(self, source: Source) -> Portion:
+        """What comes next; a journal that can't be read is tried again."""
+        with suppress(OSError):
+            return self._read(source)
+
+        async def again() -> Portion:
+            with _reading():
+                return self._read(source)
+
+        portion = await self._attempt("read the journal", again)
+        self._phase("running")
+        return portion
 
     def _read(self, source: Source) -> Portion:
         delivery, now = self._target.delivery, time.time()
@@ -309,9 +349,6 @@ class Subscription:
         for reason in degraded.values():
             self._warn(reason, f"{self.name}: degraded: {reason}")
         count.position = portion.position
-        if portion.events:
-            last = self._last_events.get(source.writer, 0.0)
-            self._last_events[source.writer] = max(last, portion.events[-1].time)
         if portion.finished is not None:
             self._finished[source.writer] = portion.finished
         self.last_progress = time.monotonic()
@@ -411,6 +448,15 @@ class Subscription:
         if key not in self._warned:
             self._warned.add(key)
             log.warning("%s", message)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """What a disk refuses now, it may give later."""
+    try:
+        yield
+    except OSError as error:
+        raise Transient(f"the journal can't be read: {error}") from error
 
 
 def _describe(error: BaseException) -> str:

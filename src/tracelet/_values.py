@@ -9,7 +9,7 @@ from enum import Enum
 from os import PathLike
 from typing import Any, cast
 
-from tracelet._redaction import LOGIN
+from tracelet._redaction import without_logins
 from tracelet.events import Context, Number, Scalar
 
 _NO_NUMBERS = (str, bytes, complex)
@@ -164,7 +164,7 @@ def _unreadable(value: Any, error: Exception) -> str:
 def location(place: str | PathLike[str]) -> str:
     """A URL without `user:password@`, and the path of a file as an absolute one."""
     name = os.fspath(place)
-    return LOGIN.sub("", name) if "://" in name else os.path.abspath(name)
+    return str(without_logins(name)) if "://" in name else os.path.abspath(name)
 
 
 def described(data: Any) -> tuple[dict[str, str], dict[str, Number]]:

@@ -8,12 +8,14 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
+from tracelet import _values
 from tracelet._discovery import public_options
 from tracelet._inert import InertAsyncRun, InertRun, silence_in_forked_children
 from tracelet._lifecycle import Host
-from tracelet._notices import say
+from tracelet._notices import Voice, say
 from tracelet._plan import Plan, make_plan
 from tracelet._ranked import ranked
+from tracelet._setting_values import text
 from tracelet._settings import Backends, RunSettings, Settings, resolve
 from tracelet.backend import Outcome
 from tracelet.errors import DeliveryFailed, JournalUnavailable
@@ -21,8 +23,8 @@ from tracelet.host.exits import Ending, ExitWatch
 from tracelet.host.keeper import Keeper
 from tracelet.host.process import ProcessHost
 from tracelet.host.thread import ThreadHost
-from tracelet.journal import Cursor, Recorder, RunRecord
-from tracelet.run import AsyncRun, Run, active_run, context_run, outcome_of, set_process_run
+from tracelet.journal import Cursor, Recorder, RunRecord, make_store
+from tracelet.run import AsyncRun, Run, context_run, forget_process_run, outcome_of, process_run, set_process_run
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -71,13 +73,14 @@ def start_logging(
         UnknownBackend, InvalidOptions, InvalidSetting, UnknownSetting, RunExists, RunNotFound: a wrong value.
         JournalUnavailable, BrokenBackend, DeliveryFailed: with `strict` only.
     """
-    previous = active_run()
-    if isinstance(previous, Run):
+    _check_config(config, tags)
+    resolved = resolve(backend=backend, exp_name=exp_name, project=project, **settings)
+    plan = make_plan(resolved, ("process", "thread"))  # "loop" needs one to run in
+    previous = process_run()
+    if previous is not None:
         if previous.active:
             say(f"a new run begins: finishing {previous.name!r}")
         previous.finish()
-    resolved = resolve(backend=backend, exp_name=exp_name, project=project, **settings)
-    plan = make_plan(resolved, ("process", "thread"))  # "loop" needs one to run in
     run = _inert(InertRun, resolved) if plan is None else _begin(Run, plan, None)
     set_process_run(run)
     _state_config(run, config, tags)
@@ -89,8 +92,8 @@ def stop_logging(outcome: str | Outcome | None = None, timeout: float | None = N
 
     In a running event loop: `await asyncio.to_thread(tracelet.stop_logging)`, or the loop waits, too.
     """
-    run = active_run()
-    if isinstance(run, Run):
+    run = process_run()
+    if run is not None:
         run.finish(outcome, timeout)
 
 
@@ -115,6 +118,7 @@ async def open_run(
     """
     import anyio
 
+    _check_config(config, tags)
     resolved = resolve(backend=backend, exp_name=exp_name, project=project, **settings)
     plan = make_plan(resolved, ("loop", "process", "thread"))
     error: BaseException | None = None
@@ -155,9 +159,10 @@ def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
     from tracelet.tensorboard import install, uninstall  # `import tracelet` does without
 
     settings, host = plan.settings, _host(plan, tasks)
-    tell = say if plan.parent is None else lambda message: say(f"{plan.name}: {message}")
+    tell = Voice(plan.name, named=plan.parent is not None)
     keeper = Keeper(host.watch if host is not None else _nothing, plan.backends, tell)
     try:
+        make_store(settings.directory)
         recorder = Recorder(
             plan.directory,
             keeper.nudge,
@@ -170,7 +175,9 @@ def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
         if plan.rank == 0:
             _record(plan)
     except OSError as error:
-        problem = JournalUnavailable(plan.directory.path, error.strerror or str(error))
+        tell.end()
+        place, why = plan.directory.path, error.strerror or str(error)
+        problem = JournalUnavailable(place, why if place.is_absolute() else "the working directory was deleted")
         if settings.strict:
             raise problem from error
         say(str(problem))
@@ -187,12 +194,12 @@ def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
         leave()
         keeper.stop()
         exits.remove()
+        tell.end()
         if plan.parent is None:
             uninstall()
-        if active_run() is run:
-            set_process_run(None)
+        forget_process_run(run)
 
-    run: R = (kind if plan.rank == 0 else ranked(kind, plan.rank))(
+    run: R = (kind if plan.speaker == 0 else ranked(kind, plan.speaker))(
         run_id=plan.directory.id,
         name=plan.name,
         project=plan.project,
@@ -203,7 +210,7 @@ def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
         on_finish=leave if settings.capture and plan.parent is None else None,
         on_close=close,
         tell=tell,
-        begin_child=lambda name: _begin(kind, plan.child(name), tasks),
+        begin_child=lambda name: _begin(kind, plan.child(text(name, "name")), tasks),
         strict=settings.strict,
         defers=settings.defer,
         close_timeout=settings.close_timeout,
@@ -234,7 +241,7 @@ def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
 def _finish_at_exit(run: Run | AsyncRun, ending: Ending, timeout: float, tell: Callable[[str], None]) -> None:
     # An AsyncRun ends with its block; one that is still open here was cut off with its event loop.
     if isinstance(run, Run):
-        if ending.reason:
+        if ending.reason and run.active:  # which a forked child's copy is not
             tell(f"the run ends as {ending.outcome}: {ending.reason}")
         run.finish(ending.outcome, max(0.0, timeout - ending.waited))
 
@@ -272,8 +279,7 @@ def _record(plan: Plan) -> None:
 
 def _inert(kind: type[R], settings: Settings, *, lossy: bool = False) -> R:
     def close() -> None:
-        if active_run() is run:
-            set_process_run(None)
+        forget_process_run(run)
 
     run: R = kind(
         run_id="",
@@ -285,6 +291,15 @@ def _inert(kind: type[R], settings: Settings, *, lossy: bool = False) -> R:
         on_close=close,
     )
     return run
+
+
+def _check_config(config: Mapping[str, Any] | None, tags: Mapping[str, str] | None) -> None:
+    """Before a run begins. Raises TypeError."""
+    if config is not None:
+        _values.mapping(config, "config")
+    if tags is not None:
+        for name in _values.mapping(tags, "tags"):
+            _values.string(name, "a name in tags")
 
 
 def _state_config(run: Run | AsyncRun, config: Mapping[str, Any] | None, tags: Mapping[str, str] | None) -> None:

@@ -127,7 +127,8 @@ class Opened(msgspec.Struct, frozen=True):
 
     Attributes:
         state: kept, and given to the next `open` of this run.
-        url: where people find the run; None if there is no such place.
+        url: where people find the run; None if there is no such place. A file URL that leads into the run's directory
+            says that what the backend has made of the run is only there: `tracelet gc` keeps the run while it is.
     """
 
     state: State

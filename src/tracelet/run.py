@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -48,7 +49,8 @@ class Run(ChartVerbs):
             durable: first make the journal survive a loss of power.
 
         Returns:
-            Whether they have; False at once for a backend that is paused or has failed.
+            Whether they have; False for a backend that is paused or has failed, and with mode="offline". In a rank
+            above 0, which delivers nothing itself, True says only that it is in the journal.
 
         Raises:
             OSError: with `durable`, the disk refuses.
@@ -60,7 +62,7 @@ class Run(ChartVerbs):
         return self._wait(self._delivered(), deadline) and resolved
 
     def finish(self, outcome: str | Outcome | None = None, timeout: float | None = None) -> None:
-        """End the run: nothing can be logged afterwards. A second call does nothing.
+        """End the run: nothing can be logged afterwards. A second call only waits for the first one's end.
 
         After a second of waiting, a line on standard error says for whom. Ctrl-C ends the waiting, and raises
         KeyboardInterrupt as ever. In a running event loop this blocks the loop; let a thread do it there.
@@ -75,6 +77,7 @@ class Run(ChartVerbs):
         """
         final = final_outcome(outcome)
         deadline = self._deadline(time.monotonic(), timeout)
+        own = True
         try:
             try:
                 if self._on_finish is not None:
@@ -82,11 +85,15 @@ class Run(ChartVerbs):
                 self._wait(self._close(), deadline)
             finally:
                 check = self._end(final)
+                own = check is not None
             if check is not None:
                 with Waiting(self._awaited, deadline, " Ctrl-C ends the waiting, and nothing is lost") as waiting:
                     self._wait(check, deadline, waiting.tell)
+            elif self._ended_by != threading.get_ident():  # a signal handler's call would wait for itself
+                self._wait(self._is_gone, deadline)
         finally:  # also after Ctrl-C: what is pending is said, and delivery goes on by itself
-            self._let_go()
+            if own:
+                self._let_go()
 
     def __enter__(self) -> Run:
         return self
@@ -151,6 +158,7 @@ class AsyncRun(ChartVerbs):
 
         final = final_outcome(outcome)
         deadline = self._deadline(anyio.current_time(), timeout)
+        own = True
         try:
             try:
                 if self._on_finish is not None and not self._closed:
@@ -159,11 +167,15 @@ class AsyncRun(ChartVerbs):
                 await self._wait(self._close(), deadline)
             finally:
                 check = self._end(final)
+                own = check is not None
             if check is not None:
                 with Waiting(self._awaited, deadline) as waiting:
                     await self._wait(check, deadline, waiting.tell)
+            else:
+                await self._wait(self._is_gone, deadline)
         finally:
-            self._let_go()
+            if own:
+                self._let_go()
 
     async def _wait(
         self, check: Callable[[], bool | None], deadline: float, tell: Callable[[float], None] = lambda now: None
@@ -198,8 +210,8 @@ def _is_ctrl_c(error: BaseException) -> bool:
     """Whether it is the interrupt, also among others in a group, or what asyncio makes of it: a cancellation."""
     if isinstance(error, BaseExceptionGroup):
         return error.subgroup(KeyboardInterrupt) is not None
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and isinstance(error, asyncio.CancelledError):
+    cancelled = getattr(sys.modules.get("asyncio"), "CancelledError", None)  # a thread may be importing it just now
+    if cancelled is not None and isinstance(error, cancelled):
         # The runner, which handles the signal, remembers it.
         runner = getattr(getattr(signal.getsignal(signal.SIGINT), "func", None), "__self__", None)
         return bool(getattr(runner, "_interrupt_count", 0))
@@ -217,10 +229,22 @@ def active_run() -> Run | AsyncRun | None:
     return _context_run.get() or _process_run
 
 
+def process_run() -> Run | None:
+    """The run that `start_logging` began, also within an `open_run` block."""
+    return _process_run
+
+
 def set_process_run(run: Run | None) -> None:
     """Make `run` the process's active run."""
     global _process_run
     _process_run = run
+
+
+def forget_process_run(run: object) -> None:
+    """Have no active run of the process any more, if it is this one."""
+    global _process_run
+    if _process_run is run:
+        _process_run = None
 
 
 def context_run() -> ContextVar[AsyncRun | None]:

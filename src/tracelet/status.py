@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
-from tracelet.journal import RunDirectory, Tally, read_cursor
+from tracelet.journal import RunDirectory, Tally, holder, read_cursor
 
 LOST = "not recorded"
 """The reason under which events are counted that could not be written to the journal (a full disk)."""
@@ -150,7 +151,21 @@ def summary(status: RunStatus, directory: Path, *, goes_on: bool = False) -> Ite
         if UNDELIVERED in backend.dropped:
             yield f"{name}: {backend.last_error}"
         if backend.pending:
-            why = f" ({backend.state}: {backend.last_error})" if backend.last_error else f" ({backend.state})"
-            advice = "the run goes on in another process" if goes_on else f"deliver with: tracelet sync {directory}"
+            pid = holder(RunDirectory(directory).cursor(name))
+            why = _why(backend, at_work=pid is not None)
+            advice = f"deliver with: tracelet sync {directory}"
+            if goes_on:
+                advice = "the run goes on in another process"
+            elif pid and pid != os.getpid():  # what delivers in this process ends with it
+                advice = f"process {pid} goes on with it; should that give up: tracelet sync {directory}"
             events = "event" if backend.pending == 1 else "events"
-            yield f"{name}: {backend.pending:,} {events} pending in {directory}{why}; {advice}"
+            yield f"{name}: {backend.pending:,} {events} pending in {directory} ({why}); {advice}"
+
+
+def _why(backend: BackendStatus, *, at_work: bool) -> str:
+    """Why something is pending. An error that delivery has got over is no reason, nor is a start that never was."""
+    if backend.state == "starting":
+        return "starting, the backend was not reached yet" if at_work else "nobody delivers it yet"
+    if backend.state == "running" or not backend.last_error:
+        return backend.state
+    return f"{backend.state}: {backend.last_error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import io
 import logging
@@ -10,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -132,6 +134,92 @@ def test_somebody_elses_write_on_top_stays(run: tracelet.Run, out: Terminal, sai
     assert (out.shown, lines(said)) == ("AFTER\nX\n", ["x"])
 
 
+def test_a_wrapper_that_looks_like_ours_stays(run: tracelet.Run, console: Console, out: Terminal, said: Said) -> None:
+    """`functools.wraps` copies all attributes of our `write`; it is the user's all the same, also for the next run."""
+    below, seen = sys.stdout.write, []
+
+    @functools.wraps(below)
+    def tee(text: str) -> int:
+        seen.append(text)
+        return below(text)
+
+    sys.stdout.write = tee  # type: ignore[method-assign]
+    console.tick()
+    print("a")
+    console.stop()
+    again = Console(run, print)
+    again.start()
+    above = sys.stdout.write
+    print("b")
+    sys.stdout.write = tee  # type: ignore[method-assign]  # put back while that run goes on
+    again.tick()
+    print("c")
+    again.stop()
+    assert above is not tee
+    assert sys.stdout.write is tee
+    assert (out.shown, "".join(seen)) == ("a\nb\nc\n", "a\nb\nc\n")
+    assert lines(said) == ["a", "b", "c"]
+
+
+class Proxy:
+    """Writes to another stream, and hands on all that is set, as tqdm's for redirected output does."""
+
+    def __init__(self, below: Any) -> None:
+        object.__setattr__(self, "below", below)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.below, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.below, name, value)
+
+    def write(self, text: str) -> Any:
+        return self.below.write(text)
+
+
+class Slotted(Proxy):
+    """Has no attributes at all: its `__dict__` is the other's."""
+
+    __slots__ = ("below",)
+
+    def __getattribute__(self, name: str) -> Any:
+        own = name in ("below", "write", "__class__", "__init__")
+        return object.__getattribute__(self, name) if own else getattr(self.below, name)
+
+
+class Computed(Proxy):
+    """Its `write` is a property, which hands on as well."""
+
+    @property
+    def write(self) -> Any:
+        return self.below.write
+
+    @write.setter
+    def write(self, value: Any) -> None:
+        self.below.write = value
+
+
+def test_proxies_that_hand_attributes_on(
+    run: tracelet.Run, out: Terminal, said: Said, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A print through one ends, and is heard if the proxy can have a `write` of its own; else that is said."""
+    for kind in (Proxy, Slotted, Computed):
+        proxy = kind(out)
+        with contextlib.redirect_stdout(proxy):
+            console = Console(run, told.append)
+            console.start()
+            print(kind.__name__)
+            console.stop()
+            print("after")
+        assert "write" not in vars(out)
+    assert out.shown == "Proxy\nafter\nSlotted\nafter\nComputed\nafter\n"
+    assert lines(said) == ["Proxy"]
+    assert told == [
+        f"what goes to sys.stdout is not captured: {name} objects take no other write()"
+        for name in ("Slotted", "Computed")
+    ]
+
+
 def test_streams_that_are_missing_or_odd_are_left_alone(
     run: tracelet.Run, monkeypatch: pytest.MonkeyPatch, said: Said
 ) -> None:
@@ -178,6 +266,7 @@ def test_one_object_as_both_streams_is_heard_once(run: tracelet.Run, out: Termin
         (["\r 10%", "\r     \r", "\n"], []),
         (["\x1b[1;32mgreen\x1b[0m\n", "\x1b]8;;http://x\x1b\\link\x1b]8;;\x07\n"], ["green", "link"]),
         (["1/9\b\b\b\r2/9\n"], ["2/9"]),
+        ([f"x\n{UP}", "\ry\n"], ["y"]),
         (["\n"], [""]),
         # Two bars, one below the other, as tqdm draws them.
         (
@@ -223,6 +312,28 @@ def test_a_display_that_is_still_counts_as_final(console: Console, said: Said, m
     assert lines(said)[-1] == "plain again"
 
 
+def test_a_display_that_goes_up_too_far_takes_no_memory(console: Console, said: Said) -> None:
+    """The cursor stops at the upper edge, as a terminal's; what is above it is final."""
+    ((_, stream),) = [pair for pair in console._streams if pair[0].on(sys.stdout)]
+    for number in range(300):
+        sys.stdout.write("\x1b[50A")
+        sys.stdout.write(f"loss {number}\n")
+        assert len(stream._screen.rows) <= 100
+    console.stop()
+    assert lines(said) == ["loss 299", "loss 0"], "each is drawn over the one before, once the edge is reached"
+
+
+def test_a_display_that_is_higher_than_the_terminal(console: Console, said: Said) -> None:
+    """Rows that have left it are final, also when the cursor goes up before anything else is written."""
+    rows = "".join(f"row {number}\n" for number in range(150))
+    sys.stdout.write(f"{UP}\r{rows}\x1b[500A\r")
+    assert len(lines(said)) >= 50
+    sys.stdout.write("\rdrawn over\n\n")
+    console.stop()
+    rows_of = [f"row {number}" for number in range(150)]
+    assert lines(said) == [*rows_of[:51], "drawn over", *rows_of[52:]], "a hundred rows with the one of the cursor"
+
+
 def test_a_progress_bar_without_an_end_takes_no_memory(console: Console, said: Said) -> None:
     """Ten thousand states of one line are not kept."""
     for number in range(10_000):
@@ -242,6 +353,30 @@ def test_long_lines_come_in_parts(console: Console, said: Said) -> None:
     assert max(map(len, lines(said))) <= LONGEST
     assert "".join(lines(said)) == text * 2
     assert max(len(event.text) for event in said(ConsoleLine)) <= 65_536
+
+
+@pytest.mark.parametrize("code", ["", "\x1b[1m"])
+def test_a_long_line_without_an_end_takes_no_memory(console: Console, said: Said, code: str) -> None:
+    """All whole parts of it are recorded at once, so that the next write is about what is left alone."""
+    text = "".join(f"{number:08}" for number in range(20_000))
+    ((_, stream),) = [pair for pair in console._streams if pair[0].on(sys.stdout)]
+    sys.stdout.write(code + text)
+    assert sum(map(len, stream._begun.values())) <= LONGEST + 1
+    assert "".join(lines(said)) == text[: len(text) // LONGEST * LONGEST]
+    sys.stdout.write("!\n")
+    assert "".join(lines(said)) == f"{text}!"
+    before = len(lines(said))
+    print(code + text[: 2 * LONGEST])
+    assert lines(said)[before:] == [text[:LONGEST], text[LONGEST : 2 * LONGEST]], "and no empty line after the last"
+
+
+def test_a_line_that_resembles_secrets_holds_up_no_print(console: Console, said: Said) -> None:
+    """The search for secrets takes time in proportion to the text, whatever is printed."""
+    text = "auth" * (LONGEST // 4)
+    begin = time.perf_counter()
+    print(f"{text}\n{text}")
+    assert time.perf_counter() - begin < 1.0
+    assert lines(said) == [text, text]
 
 
 def test_a_flood_is_cut_and_counted(

@@ -189,7 +189,10 @@ def test_packages_by_what_installers_leave(tmp_path: Path, monkeypatch: pytest.M
         (place / name).mkdir(parents=True)
     editable = {"url": "file:///src/my_lib", "dir_info": {"editable": True}}
     (first / "my_lib-0.1.dist-info/direct_url.json").write_text(json.dumps(editable))
-    source = {"url": "https://u:geheim@host/fork.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}}
+    source = {
+        "url": "https://u:geheim@host/fork.git?private_token=geheim",
+        "vcs_info": {"vcs": "git", "commit_id": "abc"},
+    }
     (first / "fork-2.dist-info/direct_url.json").write_text(json.dumps(source))
     (second / "wheel-1.dist-info/direct_url.json").write_text("{broken")
     (second / "dev.egg-info").mkdir()

@@ -75,6 +75,15 @@ def test_a_clean_repository(repository: Path, run: tracelet.Run, said: Said, mon
     assert said(ArtifactLogged) == []
 
 
+def test_files_that_git_does_not_know_make_nothing_dirty(
+    repository: Path, run: tracelet.Run, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with `git describe --dirty`; they are named all the same."""
+    (repository / "notes.txt").write_text("x\n")
+    assert said_of(repository, run, said, monkeypatch)["git.dirty"] == "false"
+    assert "# Not known to git: 'notes.txt'" in patch_of(run, said)
+
+
 def test_changes_are_kept_as_a_patch_that_applies(
     repository: Path, run: tracelet.Run, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,7 +145,9 @@ def test_secrets_stay_out_of_the_patch(
     """Files that are there for secrets are left out, and said to be; secrets in others are redacted."""
     (repository / ".env").write_text("A=geheim1\n")
     key = "-----BEGIN RSA PRIVATE KEY-----\nMIIgeheim2\n-----END RSA PRIVATE KEY-----\n"
-    (repository / "train.py").write_text(f'api_key = "geheim3"\ndb = "postgres://u:geheim4@h/d"\n{key}lr = 5\n')
+    (repository / "train.py").write_text(
+        f'api_key = "geheim3"\nos.environ["A_TOKEN"] = "geheim5"\ndb = "postgres://u:geheim4@h/d"\n{key}lr = 5\n'
+    )
     git(repository, "add", "-A")
     tags = said_of(repository, run, said, monkeypatch)
     kept = patch_of(run, said)
@@ -155,26 +166,91 @@ def test_files_for_secrets(name: str) -> None:
     )
 
 
-def test_a_large_diff_is_cut_between_files(repository: Path) -> None:
-    """What does not fit is left out by whole files, each of which is named."""
-    for name in "abcd":
+def patch_within(place: Path, most: int) -> _patches.Patch:
+    """What is not committed in a repository."""
+    git(place, "add", "-A")
+    asked = Git(lambda: False)
+    head = asked.head([place])
+    assert head is not None
+    return asked.diff(head, asked.changes(head.root), most=most)
+
+
+def test_a_large_diff_is_left_out_alone(repository: Path) -> None:
+    """A file with a diff that does not fit is left out, and named; those behind it are there, and the patch applies."""
+    for name in "abc":
+        (repository / f"{name}.txt").write_text(f"{name}\n" * 300)
+    (repository / "?.txt").write_text("x\n" * 100_000)
+    odd = Path(os.fsdecode(os.fsencode(repository) + b'/b*\n"\xe9'))
+    odd.write_text("x\n" * 100_000)
+    (repository / "b.pem").write_text("x\n" * 100_000)
+    kept = patch_within(repository, 8_000)
+    assert kept.left_out == {
+        "?.txt": "it is too large",
+        "b.pem": "it may hold secrets",
+        'b*\n"\\xe9': "it is too large",
+    }
+    for name in kept.left_out:
+        assert f"# Left out: {name!r}".encode() in kept.content
+    git(repository, "reset", "-q", "--hard")
+    (repository / "kept.patch").write_bytes(kept.content)
+    git(repository, "apply", "kept.patch")
+    assert {path.name for path in repository.glob("*.txt")} == {"a.txt", "b.txt", "c.txt"}
+
+
+def test_a_diff_is_cut_between_files(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many files as many are kept as fit, git is asked no more often than that is worth it, and all are named."""
+    monkeypatch.setattr(_git, "_MOST_LEFT_OUT", 1)
+    for name in "abcdefgh":
+        (repository / f"{name}.txt").write_text(f"{name}\n" * (540 if name == "d" else 500))
+    kept = patch_within(repository, 3_332)  # git is ended in the beginning of e
+    assert kept.content.count(b"diff --git") == 2
+    late = dict.fromkeys((f"{name}.txt" for name in "efgh"), "the diff is too large")
+    assert kept.left_out == {"c.txt": "it is too large", "d.txt": "it is too large", **late}
+
+
+def test_wherever_a_diff_is_cut_whole_files_are_kept() -> None:
+    """Names are right, and no part of a file is taken for all of it."""
+    names = [b"a b/a", b"b", b'q"']
+    files = [b"diff --git a/a b/a b/a b/a\n+x\n", b"diff --git a/b b/b\n", b'diff --git "a/q\\"" "b/q\\""\n+y\n']
+    diff = b"".join(files)
+    for end in range(len(diff)):
+        found = _patches.sections(diff[:end], cut=True)
+        assert [section.name for section in found] == names[: len(found)]
+        kept, left_out = _patches.fitting(found, 1_000)
+        assert [section.content for section in kept] == [files[0]][: len(kept)]
+        assert left_out == {}
+    kept, left_out = _patches.fitting(_patches.sections(diff, cut=False), 1_000)
+    assert ([section.content for section in kept], left_out) == ([files[0], files[2]], {})
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["late", "run ended"])
+def test_what_git_has_said_is_kept_when_its_time_is_up(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    """A patch without the files behind a large one is better than none; but nobody wants it once the run has ended."""
+    for name in "abc":
         (repository / f"{name}.txt").write_text(f"{name}\n" * 300)
     (repository / "b.txt").write_text("b\n" * 100_000)
     git(repository, "add", "-A")
-    asked = Git(lambda: False)
+    asked_again = False
+    asked = Git(lambda: ended and asked_again)
     head = asked.head([repository])
     assert head is not None
-    kept = asked.diff(head, asked.changes(head.root), most=8_000)
-    assert kept.content.count(b"diff --git") == 1
+    changes, ask = asked.changes(head.root), asked._output
+
+    def once(command: list[str], **given: Any) -> _commands.Output:
+        nonlocal asked_again
+        asked_again = any("exclude" in argument for argument in command)
+        return _commands.Output(None, b"", "", late=not ended) if asked_again else ask(command, **given)
+
+    monkeypatch.setattr(asked, "_output", once)
+    if ended:
+        with pytest.raises(GitFailed, match="the run ended"):
+            asked.diff(head, changes, most=8_000)
+        return
+    kept = asked.diff(head, changes, most=8_000)
     assert b"+a\n" in kept.content
-    assert b"+b\n" not in kept.content
-    assert kept.left_out == {
-        "b.txt": "it is too large",
-        "c.txt": "the diff is too large",
-        "d.txt": "the diff is too large",
-    }
-    for name in kept.left_out:
-        assert f"# Left out: '{name}'".encode() in kept.content
+    assert kept.left_out == {"b.txt": "it is too large", "c.txt": "the diff is too large"}
 
 
 def test_odd_content(repository: Path, run: tracelet.Run, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +265,8 @@ def test_odd_content(repository: Path, run: tracelet.Run, said: Said, monkeypatc
     tags = said_of(repository, run, said, monkeypatch)
     kept = patch_of(run, said)
     assert tags["git.dirty"] == "true"
-    assert "Binary files /dev/null and b/weights.bin differ" in kept
+    assert "# Left out: 'weights.bin': it is binary, or very large" in kept
+    assert "Binary files" not in kept  # git would apply nothing of such a patch
     assert "+caf\udce9" in kept
     assert "+Subproject commit" in kept
     assert "deleted file mode" in kept
@@ -291,6 +368,7 @@ def test_output_without_end_is_cut() -> None:
 
 
 def test_remotes_lose_their_logins() -> None:
-    """User and password go; the user of the short form is no secret."""
+    """User, password and tokens in the query go; the user of the short form is no secret."""
     assert remote_url("https://token@host/x.git") == "https://host/x.git"
+    assert remote_url("https://host/x.git?private_token=geheim") == "https://host/x.git"
     assert remote_url("git@host:team/x.git") == "git@host:team/x.git"

@@ -148,6 +148,24 @@ def test_a_part_that_fails_is_said_once_and_the_others_go_on(
     assert {"command", "git.commit"} <= tags(said).keys()
 
 
+def test_facts_that_cant_be_imported(
+    run: tracelet.Run, said: Said, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is said, and is no failure of the training; its lines are captured all the same."""
+    failures: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    monkeypatch.setitem(sys.modules, "tracelet.capture._facts", None)
+    monkeypatch.delattr(tracelet.capture, "_facts")
+    surroundings = Surroundings(run, frozenset({"console", "git", "command"}), 10.0, told.append)
+    surroundings.start()
+    print("line")
+    surroundings.stop()
+    assert len(told) == 1
+    assert told[0].startswith("nothing is captured of command, git: ModuleNotFoundError: ")
+    assert [event.text for event in said(ConsoleLine)] == ["line"]
+    assert failures == []
+
+
 def test_a_machine_that_has_no_metrics(
     run: tracelet.Run, said: Said, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

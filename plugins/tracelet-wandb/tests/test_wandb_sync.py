@@ -67,6 +67,14 @@ async def test_offline_sessions_become_one_run(drive: Drive, stub: StubServer, t
     assert next(one for one in stub.runs["synced"].artifacts if one.type == "dataset").used
 
 
+async def test_an_offline_run_says_where_its_files_are(drive: Drive, tmp_path: Path) -> None:
+    """The link of a run that is nowhere else is the folder with its files: by default in the run's own directory."""
+    driver = drive(dir=None)
+    opened = await driver.open()
+    assert opened.url == (tmp_path / "wandb").as_uri()
+    assert wandb_offline.logs(tmp_path, driver.id)
+
+
 async def test_the_command_for_what_is_undelivered_delivers_it(drive: Drive, stub: StubServer) -> None:
     """The command in the message of what a server refused again and again brings it there, once it takes it."""
     driver = drive(stub)

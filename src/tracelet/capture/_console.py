@@ -10,6 +10,7 @@ from threading import get_ident
 from time import monotonic, time
 from typing import Any, Literal
 
+from tracelet._blocking import delivering
 from tracelet._redaction import may_hold_secrets, redacted_text
 from tracelet.capture._screen import Screen, is_plain, last_state, moves_up
 from tracelet.capture._streams import Tap, tapped
@@ -30,6 +31,7 @@ LONGEST = 16_384
 _HELD = 4_096  # characters of an unfinished line after which it is looked at
 _MOST_AT_ONCE = 65_536  # characters of one event
 _CONSOLE_LINE = Kind.CONSOLE_LINE.value
+_delivering = delivering.get
 
 
 class Console:
@@ -57,7 +59,7 @@ class Console:
             try:
                 tap = tapped(stream)
                 tap.add(lines)
-            except (TypeError, AttributeError) as error:
+            except TypeError as error:
                 self._tell(f"what goes to sys.{name} is not captured: {error}")
                 continue
             self._streams.append((tap, lines))
@@ -115,8 +117,11 @@ class Lines:
         self._warned: set[str] = set()
 
     def hear(self, text: str) -> None:
-        """Called with what was written, in the thread that wrote it."""
-        if self._closed:
+        """Called with what was written, in the thread that wrote it.
+
+        What delivery writes in this process is not heard: it would be delivered, and be written about again.
+        """
+        if self._closed or _delivering():
             return
         thread = get_ident()
         try:
@@ -131,7 +136,7 @@ class Lines:
                 body, rest = self._begun.pop(thread, ""), ""
             else:
                 body, _, rest = (self._begun.pop(thread, "") + text).rpartition("\n")
-            if "\x1b" in text or "\x1b" in body or "\r" in body or "\b" in body or self._screen.rows:
+            if "\x1b" in body or (rest and "\x1b" in rest) or "\r" in body or "\b" in body or self._screen.rows:
                 self._draw(thread, body, rest)
                 return
             if rest:
@@ -185,12 +190,12 @@ class Lines:
         if self._screen.rows or moves_up(begun):
             del self._begun[thread]
             self._feed(begun)
-        elif is_plain(begun):
-            if len(begun) > LONGEST:
-                self._begun[thread] = begun[LONGEST:]
-                self._publish(begun[:LONGEST])
-        else:
-            self._begun[thread] = "\r" + (last_state(begun) or "")
+            return
+        mark, begun = ("", begun) if is_plain(begun) else ("\r", last_state(begun) or "")
+        whole = max(0, len(begun) - 1) // LONGEST * LONGEST  # what is left is at least one character
+        self._begun[thread] = mark + begun[whole:]
+        if whole:
+            self._publish(begun[:whole])
 
     def _draw(self, thread: int, body: str, rest: str) -> None:
         """Whole lines, and the beginning of another one, with codes for the terminal."""

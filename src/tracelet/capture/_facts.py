@@ -39,9 +39,9 @@ def say_git(run: Run | AsyncRun, cancelled: Callable[[], bool]) -> None:
     said = {"git.commit": head.commit, "git.branch": head.branch or "(detached)", "git.remote": head.remote}
     run.set_tags({name: value for name, value in said.items() if value} | {"git.root": head.root})
     changes = git.changes(head.root)
-    dirty = bool(changes.changed or changes.untracked)
+    dirty = bool(changes.changed or not head.commit)  # as `git describe --dirty` has it
     run.set_tags({"git.dirty": "true" if dirty else "false"})
-    if not dirty:
+    if not (changes.changed or changes.untracked):
         return
     kept = git.diff(head, changes)
     if kept.left_out:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from tracelet._redaction import without_logins
 from tracelet.capture._commands import Output, output
-from tracelet.capture._patches import Patch, patch
+from tracelet.capture._patches import Patch, fitting, patch, sections, text
 
 PATIENCE = 10.0
 """Seconds that git has in all."""
@@ -23,6 +23,7 @@ PATCH_SIZE = 1 << 20
 """A larger diff is cut, between two files."""
 
 _MOST_OF_STATUS = 4 << 20
+_MOST_LEFT_OUT = 200  # files that git is asked to leave out; where more don't fit, many do
 _SETTINGS = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_OPTIONAL_LOCKS": "0",
@@ -31,9 +32,12 @@ _SETTINGS = {
     "LC_ALL": "C",
 }
 # Set by git for its hooks and aliases, and with them it would look at another repository than the script's.
-_MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
-# A monitor could be a program of the user's, and a diff would write to the index what it found unchanged.
-_OPTIONS = ("--no-pager", "-c", "core.fsmonitor=false", "-c", "diff.autoRefreshIndex=false")
+_MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_LITERAL_PATHSPECS")
+# A monitor could be a program of the user's, a diff would write to the index what it found unchanged, and of a text it
+# takes some times its size of memory: what is larger than this threshold counts as binary.
+_OPTIONS = tuple(
+    "--no-pager -c core.fsmonitor=false -c diff.autoRefreshIndex=false -c core.bigFileThreshold=64m".split()  # noqa: SIM905
+)
 
 
 class GitFailed(Exception):
@@ -71,6 +75,7 @@ class Git:
     """
 
     def __init__(self, cancelled: Callable[[], bool]) -> None:
+        self._cancelled = cancelled
         kept = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
         self._output = partial(
             output, environment=kept | _SETTINGS, deadline=time.monotonic() + PATIENCE, cancelled=cancelled
@@ -89,7 +94,7 @@ class Git:
                 return None  # there is no git here, or no such folder any more
             if said.code != 0 and "not a git repository" in said.errors:
                 continue
-            lines = _text(said.out).splitlines()
+            lines = text(said.out).splitlines()
             if not lines or (said.code != 0 and "dubious ownership" in said.errors):
                 if "must be run in a work tree" in said.errors:
                     continue
@@ -111,7 +116,7 @@ class Git:
             raise GitFailed(_why(said))
         changed: list[str] = []
         untracked: list[str] = []
-        for entry in _text(said.out).split("\0"):
+        for entry in text(said.out).split("\0"):
             if entry[3:]:
                 (untracked if entry.startswith("??") else changed).append(entry[3:])
         return Changes(tuple(changed), tuple(untracked))
@@ -119,13 +124,40 @@ class Git:
     def diff(self, head: Head, changes: Changes, most: int = PATCH_SIZE) -> Patch:
         """What is not committed, as a patch of at most about so many bytes. Raises GitFailed."""
         if not head.commit:
-            return patch(b"", head.commit, changes.changed, changes.untracked, most)
+            return patch([], head.commit, {}, changes.untracked)
+        said = self._diff(head, (), most)
+        found = sections(said.out, cut=said.cut)
+        kept, left_out = fitting(found, most)
+        asked = 0
+        # The rest comes once those are left out that there is no room for. Each time it is at least one more.
+        while said.cut and asked < len(left_out) <= _MOST_LEFT_OUT:
+            asked = len(left_out)
+            try:
+                said = self._diff(head, left_out, most)
+            except GitFailed:
+                if self._cancelled():
+                    raise
+                break  # its time is up
+            found = sections(said.out, cut=said.cut)
+            kept, more = fitting(found, most)
+            left_out |= more
+        names = {text(name): reason for name, reason in left_out.items()}
+        if said.cut:
+            seen = {text(section.name) for section in found if not section.cut}
+            names |= {
+                name: "the diff is too large" for name in changes.changed if name not in seen and name not in names
+            }
+        return patch(kept, head.commit, names, changes.untracked)
+
+    def _diff(self, head: Head, without: Iterable[bytes], most: int) -> Output:
         # No program of the user's is to be started for it: no external diff, no conversion to text.
         options = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--submodule=short")
-        said = self._ask(head.root, "diff", *options, "--src-prefix=a/", "--dst-prefix=b/", head.commit, most=2 * most)
+        places = (f":(top,exclude,literal){os.fsdecode(name)}" for name in without)
+        arguments = (*options, "--src-prefix=a/", "--dst-prefix=b/", head.commit, "--", ".", *places)
+        said = self._ask(head.root, "diff", *arguments, most=2 * most)
         if said.code != 0 and not said.cut:
             raise GitFailed(_why(said))
-        return patch(said.out, head.commit, changes.changed, changes.untracked, most)
+        return said
 
     def _ask(self, folder: str | Path, *arguments: str, most: int = _MOST_OF_STATUS) -> Output:
         said = self._output(["git", *_OPTIONS, "-C", str(folder), *arguments], most=most)
@@ -136,7 +168,7 @@ class Git:
         return said
 
     def _line(self, folder: str, *arguments: str) -> str:
-        return _text(self._ask(folder, *arguments).out).strip()
+        return text(self._ask(folder, *arguments).out).strip()
 
 
 def folders_of_the_program() -> list[Path]:
@@ -151,7 +183,7 @@ def folders_of_the_program() -> list[Path]:
 
 
 def remote_url(url: str) -> str:
-    """A remote's URL without user and password; of `user@host:path`, the user is no secret."""
+    """A remote's URL without what signs in; of `user@host:path`, the user is no secret."""
     return str(without_logins(url))
 
 
@@ -159,7 +191,3 @@ def _why(said: Output) -> str:
     if "dubious ownership" in said.errors:
         return "the repository belongs to another user; to allow it: git config --global --add safe.directory <folder>"
     return next(iter(said.errors.splitlines()), f"git ended with {said.code}")
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "backslashreplace")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import time
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from itertools import pairwise
 from posixpath import basename
@@ -19,7 +21,6 @@ _SECRET_FILES = tuple(
 )
 _BREATH = 100  # lines after which other threads have their turn
 _BEGIN = b"diff --git "
-_NAME = re.compile(rb'diff --git (?:"a/.*" "b/(?P<quoted>.*)"|a/.* b/(?P<plain>.*))')
 _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY")
 _KEY_ENDS = re.compile(r"-----END [A-Z ]*PRIVATE KEY")
 _MOST_NAMES = 1_000
@@ -37,37 +38,67 @@ class Patch(Struct, frozen=True):
     left_out: dict[str, str]
 
 
-def patch(diff: bytes, commit: str, changed: tuple[str, ...], untracked: tuple[str, ...], most: int) -> Patch:
-    """What is kept of a diff.
+class Section(Struct, frozen=True):
+    """The diff of one file.
+
+    Attributes:
+        name: as git has it, which may be no UTF-8.
+        cut: whether there is more of it.
+    """
+
+    name: bytes
+    content: bytes
+    cut: bool = False
+
+
+def sections(diff: bytes, *, cut: bool) -> list[Section]:
+    """The diff of each file by itself.
 
     Args:
-        diff: what `git diff` printed, or its beginning.
-        commit: what it is to be applied to.
-        changed, untracked: the files that it should be about, and those that git does not know.
-        most: bytes; whole files are left out that don't fit.
+        diff: what `git diff` printed.
+        cut: whether that is only the beginning. What is cut within a file's name is left out.
     """
-    kept: list[bytes] = []
-    left_out: dict[str, str] = {}
-    seen = set()
-    size = 0
-    complete = 2 * most > len(diff)
-    sections = _sections(diff)
-    for number, section in enumerate(sections):
-        if section.count(b"\n") == 1:
+    starts = [match.start() for match in re.finditer(rb"^" + _BEGIN, diff, re.M)]
+    found = [diff[start:end] for start, end in pairwise([*starts, len(diff)])]
+    return [
+        Section(_name(content), content, cut and number == len(found))
+        for number, content in enumerate(found, 1)
+        if b"\n" in content
+    ]
+
+
+def fitting(found: Iterable[Section], most: int) -> tuple[list[Section], dict[bytes, str]]:
+    """Those that are kept, and the names of the others, with the reason; of one that is cut it may not be known yet.
+
+    Args:
+        most: bytes, for all of them.
+    """
+    kept: list[Section] = []
+    left_out: dict[bytes, str] = {}
+    for section in found:
+        if section.content.count(b"\n") == 1 and not section.cut:
             continue  # a file that was written to, but not changed
-        name = _name(section)
-        seen.add(name)
-        if is_secret(name):
-            left_out[name] = "it may hold secrets"
-        elif size + len(section) > most or (number == len(sections) - 1 and not complete):
-            left_out[name] = "it is too large"
-        else:
-            content = _without_secrets(section)
-            kept.append(content)
-            size += len(content)
-    if commit and not complete:
-        left_out |= {name: "the diff is too large" for name in changed if name not in seen and name not in left_out}
-    return Patch("".join(_head(commit, left_out, untracked)).encode("utf-8", "replace") + b"".join(kept), left_out)
+        if is_secret(text(section.name)):
+            left_out[section.name] = "it may hold secrets"
+        elif b"\nBinary files " in section.content:
+            left_out[section.name] = "it is binary, or very large"  # and with that in it, the patch would not apply
+        elif len(section.content) > most:
+            left_out[section.name] = "it is too large"
+        elif not section.cut:
+            kept.append(section)
+            most -= len(section.content)
+    return kept, left_out
+
+
+def patch(kept: Sequence[Section], commit: str, left_out: dict[str, str], untracked: tuple[str, ...]) -> Patch:
+    """The file.
+
+    Args:
+        commit: what it is to be applied to.
+        untracked: the files that git does not know.
+    """
+    head = "".join(_head(commit, left_out, untracked)).encode("utf-8", "replace")
+    return Patch(head + b"".join(_without_secrets(section.content) for section in kept), left_out)
 
 
 def is_secret(name: str) -> bool:
@@ -86,17 +117,19 @@ def _head(commit: str, left_out: dict[str, str], untracked: tuple[str, ...]) -> 
     return lines
 
 
-def _sections(diff: bytes) -> list[bytes]:
-    """The diff of each file by itself."""
-    starts = [match.start() for match in re.finditer(rb"^" + _BEGIN, diff, re.M)]
-    return [diff[start:end] for start, end in pairwise([*starts, len(diff)])]
+def _name(section: bytes) -> bytes:
+    """The name in `diff --git a/NAME b/NAME`: without renames it is twice the same."""
+    line = section.partition(b"\n")[0].removeprefix(_BEGIN)
+    second = line[len(line) // 2 + 1 :]
+    if not second.startswith(b'"'):
+        return second.removeprefix(b"b/")
+    unquoted: bytes = ast.literal_eval(f"b{second.decode('ascii', 'backslashreplace')}")
+    return unquoted.removeprefix(b"b/")
 
 
-def _name(section: bytes) -> str:
-    match = _NAME.match(section)
-    if match is None:
-        return section.partition(b"\n")[0].decode("utf-8", "backslashreplace")
-    return (match["quoted"] or match["plain"] or b"").decode("utf-8", "backslashreplace")
+def text(raw: bytes) -> str:
+    """What git printed, for people."""
+    return raw.decode("utf-8", "backslashreplace")
 
 
 def _without_secrets(section: bytes) -> bytes:

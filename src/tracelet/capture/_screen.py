@@ -14,7 +14,7 @@ _CODES = (
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[PX^_][^\x1b]*(?:\x1b\\)?|\x1b[^\[\]PX^_]?|\x08"
 )
 _UP = r"\x1b\[\d*[AF]"
-_MOST = 100  # rows that are waited for
+_MOST = 100  # rows of the terminal: those that are waited for
 _QUIET = 2.0  # seconds without a movement after which rows count as final
 
 
@@ -98,16 +98,17 @@ class Screen:
 
     def _up(self, count: int) -> None:
         self._moved = time.monotonic()
-        if count > self._row:  # into lines that are out already
-            above = min(count - self._row, _MOST)
+        above = min(count - self._row, _MOST - len(self.rows))  # lines that are out already
+        if above > 0:
             self.rows[:0] = [""] * above
             self._row += above
             self._top = None if self._top is None else self._top + above
-        self._row -= min(count, self._row)
+        self._row = max(self._row - count, 0, len(self.rows) - _MOST)  # the cursor stops at the upper edge
         self._anew = True
         self._top = self._row if self._top is None else min(self._top, self._row)
 
     def _settle(self, count: int) -> list[str]:
         rows, self.rows = self.rows[:count], self.rows[count:]
         self._row -= count
+        self._top = None if self._top is None else max(0, self._top - count)
         return [row.rstrip() for row in rows if row.strip()]

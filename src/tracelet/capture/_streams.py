@@ -53,17 +53,17 @@ class Tap:
         """
         with self._lock:
             found = vars(self._stream).get("write", _ABSENT)
-            idle = getattr(found, "tap", None)
+            idle = _tap_of(found)
             if not self._listeners or found is self._write:
                 return
-            if isinstance(idle, Tap) and not idle._listeners:
+            if idle is not None and not idle._listeners:
                 self._wrap(idle._original)
-            elif found is _ABSENT or found == _own_write(self._stream):
+            elif found is self._before or found is _ABSENT or found == _own_write(self._stream):
                 self._wrap(self._stream.write)
             else:
                 return
             self._before = found
-            self._stream.write = self._write
+            object.__setattr__(self._stream, "write", self._write)
 
     def _wrap(self, original: Callable[..., Any]) -> None:
         self._original = original
@@ -71,22 +71,38 @@ class Tap:
         vars(self._write)["tap"] = self
 
     def add(self, listener: Listener) -> None:
-        """Have it hear what is written from now on. Raises TypeError or AttributeError if that can't be."""
+        """Have it hear what is written from now on. Raises TypeError if its `write` can't be replaced."""
         with self._lock:
             if vars(self._stream).get("write") is not self._write:
-                self._stream.write = self._write
+                self._put()
             self._tell(*self._listeners, listener)
+
+    def _put(self) -> None:
+        stream = self._stream
+        if hasattr(getattr(type(stream), "write", None), "__set__"):
+            raise _refused(stream)
+        try:
+            # Past what a proxy makes of it: where `write = …` is handed on to the stream below, whose `write` the proxy
+            # calls, each print would go round for ever.
+            object.__setattr__(stream, "write", self._write)
+        except (TypeError, AttributeError) as error:
+            raise _refused(stream) from error
+        if vars(stream).get("write") is not self._write or stream.write is not self._write:
+            self._put_back()
+            raise _refused(stream)
+
+    def _put_back(self) -> None:
+        if self._before is _ABSENT:
+            object.__delattr__(self._stream, "write")
+        else:
+            object.__setattr__(self._stream, "write", self._before)
 
     def remove(self, listener: Listener) -> None:
         """Have it hear no more. The last one leaves the stream as it was found, unless somebody replaced `write`."""
         with self._lock:
             self._tell(*(one for one in self._listeners if one is not listener))
-            if self._listeners or vars(self._stream).get("write") is not self._write:
-                return
-            if self._before is _ABSENT:
-                del self._stream.write
-            else:
-                self._stream.write = self._before
+            if not self._listeners and vars(self._stream).get("write") is self._write:
+                self._put_back()
 
     def _tell(self, *listeners: Listener) -> None:
         self._listeners = listeners
@@ -110,10 +126,19 @@ def tapped(stream: Any) -> Tap:
         TypeError: its `write` can't be replaced.
     """
     try:
-        found = getattr(vars(stream).get("write"), "tap", None)
-        return found if isinstance(found, Tap) else Tap(stream)
+        return _tap_of(vars(stream).get("write")) or Tap(stream)
     except (TypeError, AttributeError) as error:
-        raise TypeError(f"{type(stream).__name__} objects take no other write()") from error
+        raise _refused(stream) from error
+
+
+def _refused(stream: Any) -> TypeError:
+    return TypeError(f"{type(stream).__name__} objects take no other write()")
+
+
+def _tap_of(write: Any) -> Tap | None:
+    """Whose `write` it is. A wrapper that somebody made of one, with `functools.wraps`, has its attributes only."""
+    tap = getattr(write, "tap", None)
+    return tap if isinstance(tap, Tap) and tap._write is write else None
 
 
 def _own_write(stream: Any) -> Any:

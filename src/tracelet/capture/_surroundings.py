@@ -109,9 +109,14 @@ class Surroundings:
 
     def _say_facts(self) -> None:
         time.sleep(_YIELD)
-        with importing():
-            from tracelet.capture import _facts
         wanted, run = self._wanted, self._run
+        try:
+            with importing():
+                from tracelet.capture import _facts
+        except Exception as error:  # noqa: BLE001 - the isolation boundary: what it imports may be broken
+            with suppress(Exception):
+                self._tell(f"nothing is captured of {', '.join(sorted(wanted & FACTS))}: {_reason(error)}")
+            return
         if "command" in wanted:
             self._guarded("the command line", lambda: _facts.say_command(run))
         if "environment" in wanted:

@@ -20,14 +20,16 @@ import msgspec
 from tracelet._discovery import find, installed
 from tracelet._settings import Settings
 from tracelet.checks import Check, ok, problem, warning
+from tracelet.cli._output import count
 from tracelet.errors import TraceletError
 from tracelet.journal import RunDirectory, holder
 from tracelet.journal.room import in_words
-from tracelet.status import read_status
+from tracelet.status import BackendStatus, read_status
 
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "beegfs", "gpfs", "ceph", "fuse.sshfs", "glusterfs", "9p"}
 _SIZE = 1 << 20
 _FIRST_SECOND = 1_600_000_000  # of the time in which this can have been written
+_STUCK = ("retrying", "paused", "hung", "failed")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -139,33 +141,48 @@ def chosen(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
 def at_work(runs: Sequence[Path]) -> Iterator[Check]:
     """What is delivered right now, and what is waiting for it."""
     waiting: dict[str, int] = {}
-    damaged = 0
+    damaged = missing = 0
+    nothing = True
     for path in runs:
         directory = RunDirectory(path)
         try:
-            record = directory.read_record()
-            holders = {name: holder(directory.cursor(name)) for name in record.backends}
             live = directory.live
-            pending = sum(read_status(directory).pending.values())
+            accounts = read_status(directory).backends
+            holders = {name: holder(directory.cursor(name)) for name in accounts}
         except FileNotFoundError:
+            missing += (path / "journal").is_dir()  # else it was removed just now
             continue
         except (OSError, msgspec.MsgspecError):
             damaged += 1
             continue
         for name, pid in holders.items():
+            account = accounts[name]
+            nothing &= not account.pending
             if pid is not None:
-                after = "" if live else ", after the training's end"
-                yield ok(f"process {pid} delivers {directory.id} to {name}{after}")
-        if pending and not live and not any(holders.values()):
-            waiting[directory.id] = pending
+                yield _at_it(f"process {pid} delivers {directory.id} to {name}", account, live=live)
+            elif account.pending:
+                waiting[directory.id] = waiting.get(directory.id, 0) + account.pending
     if waiting:
-        events, count = sum(waiting.values()), len(waiting)
-        text = f"{events:,} events of {count:,} run{'' if count == 1 else 's'} are pending, and nobody delivers them"
+        events = sum(waiting.values())
+        verb, them = ("is", "it") if events == 1 else ("are", "them")
+        text = f"{count(events)} of {count(len(waiting), 'run')} {verb} pending, and nobody delivers {them}"
         yield warning(text, "tracelet sync")
     if damaged:
-        yield warning(f"{damaged:,} runs can't be read", "tracelet doctor --all")
-    if not waiting and not damaged:
-        yield ok(f"{len(runs):,} runs, nothing waits to be delivered" if runs else "no runs yet")
+        yield warning(f"{count(damaged, 'run')} can't be read", "tracelet doctor --all")
+    if missing:
+        text = f"{count(missing, 'run')} without a run.json: rank 0 has not begun it, or it was deleted"
+        yield warning(text, "its backends are not known, so nothing of it is delivered")
+    if nothing and not damaged and not missing:
+        yield ok(f"{count(len(runs), 'run')}, nothing waits to be delivered" if runs else "no runs yet")
+
+
+def _at_it(text: str, account: BackendStatus, *, live: bool) -> Check:
+    """A delivery that is under way."""
+    text += "" if live else ", after the training's end"
+    text += f": {account.pending:,} pending" if account.pending else ""
+    if account.state in _STUCK:
+        return warning(f"{text}, {account.state}: {account.last_error or 'no reason is known'}")
+    return ok(text)
 
 
 def _rounded(size: float) -> str:

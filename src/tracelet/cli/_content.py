@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from tracelet.cli._output import count
 from tracelet.cli.backends import KINDS
 from tracelet.events import MediaLogged
 from tracelet.readback import Recorded
@@ -109,5 +110,5 @@ def _described(things: Counter[Thing]) -> Iterator[str]:
     for thing in things.elements():
         *name, value = thing
         label = " at step ".join(map(str, name))
-        shown = f"({len(value):,} bytes)" if isinstance(value, bytes) else repr(value)[:80]
+        shown = f"({count(len(value), 'byte')})" if isinstance(value, bytes) else repr(value)[:80]
         yield f"{label}: {shown}" if label else shown

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from tracelet.backend import Outcome
 from tracelet.cli._output import BAD, FAINT, GOOD, Part
 from tracelet.cli._runs import Found
 from tracelet.codec import decode
 from tracelet.events import Lane
 from tracelet.journal import CursorRecord, LogReader, Position, RunDirectory, holder, log_key, read_cursor
-from tracelet.status import BackendStatus, RunStatus, read_status
+from tracelet.status import LOST, BackendStatus, RunStatus, read_status
 
 _TROUBLE = ("paused", "hung", "failed")
 
@@ -30,23 +32,47 @@ class Standing(msgspec.Struct, kw_only=True):
     def state(self, backend: str) -> tuple[str, str]:
         """How it stands, in a word with its style; what was under way when its process ended is so no more."""
         account = self.status.backends[backend]
+        warning = "yellow" if account.dropped or account.dead_lettered else ""
         if account.outcome is not None and not account.pending:
-            return "closed", GOOD
+            return "closed", warning or GOOD
         if account.state in _TROUBLE:
             return account.state, BAD
         if self.delivered_by[backend] is None:
-            return "waiting", "yellow" if account.pending else ""
-        return account.state, "yellow" if account.state == "retrying" else ""
+            return "waiting", "yellow" if account.pending else warning
+        return account.state, "yellow" if account.state == "retrying" else warning
+
+    def missing(self, backend: str) -> list[str]:
+        """What the backend will not have, in words; what was not even recorded is the run's, see `lost`."""
+        account = self.status.backends[backend]
+        return missing(account.dropped, account.dead_lettered)
 
     def in_short(self, backend: str) -> Part:
         """How it stands, in a few words, for a list of runs."""
         account = self.status.backends[backend]
         state, style = self.state(backend)
-        notes = [] if state == "closed" else [state]
+        notes = ["delivered" if state == "closed" else state]
         notes += [f"{account.pending:,} pending"] if account.pending else []
-        notes += [f"{sum(account.dropped.values()):,} dropped"] if account.dropped else []
-        notes += [f"{account.dead_lettered:,} refused"] if account.dead_lettered else []
-        return f"{backend}: {', '.join(notes) or 'delivered'}", style
+        return f"{backend}: {', '.join([*notes, *self.missing(backend)])}", style
+
+
+def missing(dropped: Mapping[str, int], dead_lettered: int, *, also_lost: bool = False) -> list[str]:
+    """What a backend will not have, in words.
+
+    Args:
+        also_lost: whether that includes what was not even recorded.
+    """
+    not_recorded = dropped.get(LOST, 0)
+    numbers = {
+        "dropped": sum(dropped.values()) - not_recorded,
+        "refused": dead_lettered,
+        "lost": not_recorded if also_lost else 0,
+    }
+    return [f"{number:,} {word}" for word, number in numbers.items() if number]
+
+
+def lost(number: int) -> list[tuple[str, str]]:
+    """How many events of a run could not be recorded, for a list of runs; nothing if all were."""
+    return [(f"{number:,} lost", BAD)] if number else []
 
 
 def stand(found: Found) -> Standing | None:
@@ -74,13 +100,17 @@ def settled(found: Found) -> bool:
     directory = found.directory
     try:
         writers = set(os.listdir(directory.path / "journal"))
-        return all(_told(read_cursor(directory.cursor(name)), writers) for name in found.record.backends)
+        return all(_told(directory, read_cursor(directory.cursor(name)), writers) for name in found.record.backends)
     except OSError:
         return False
 
 
-def _told(cursor: CursorRecord, writers: set[str]) -> bool:
-    return cursor.closed is not None and cursor.phase == "closed" and writers <= cursor.ends.keys()
+def _told(directory: RunDirectory, cursor: CursorRecord, writers: set[str]) -> bool:
+    if cursor.closed is None or cursor.phase != "closed" or not writers <= cursor.ends.keys():
+        return False
+    # One that was taken for dead (its host did not show it for a while) may have gone on.
+    taken_for_dead = (writer for writer in writers if cursor.ends[writer].outcome == Outcome.KILLED)
+    return all(directory.last_sign(writer) <= cursor.ends[writer].time for writer in taken_for_dead)
 
 
 def oldest_pending(directory: RunDirectory, backend: str) -> float | None:

@@ -20,19 +20,20 @@ _EXAMPLES = {
     },
     "show": {
         "tracelet show": "the newest run",
-        "tracelet show 0197c2": "the beginning of an id is enough",
-        "tracelet show 0197c2 --metric 'val/*'": "plot some metrics large",
-        "tracelet show 0197c2 --json --points": "all points, for a script",
+        "tracelet show mnist-mlp": "the run of that name",
+        "tracelet show ffbd06": "the run whose id ends so",
+        "tracelet show mnist-mlp --metric 'val/*'": "plot some metrics large",
+        "tracelet show mnist-mlp --json --points": "all points, for a script",
     },
     "status": {
         "tracelet status": "the newest 20 runs",
         "tracelet status --pending": "what tracelet sync would deliver",
-        "tracelet status 0197c2": "the account of one run",
+        "tracelet status mnist-mlp": "the account of one run",
         "tracelet status --watch": "how delivery gets on, live",
     },
     "sync": {
         "tracelet sync": "everything that is pending",
-        "tracelet sync 0197c2 --backend aim": "one run, to a backend that it was not logged to",
+        "tracelet sync mnist-mlp --backend aim": "one run, to a backend that it was not logged to",
         "tracelet sync --json": "one line per run and backend, for a script",
     },
     "import": {
@@ -52,7 +53,7 @@ _EXAMPLES = {
     "doctor": {
         "tracelet doctor": "whether everything that is needed is there",
         "tracelet doctor --backend mlflow": "and whether MLflow can be reached",
-        "tracelet doctor 0197c2": "whether a run is whole",
+        "tracelet doctor mnist-mlp": "whether a run is whole",
     },
     "demo": {"tracelet demo --backend mlflow": "a small training, delivered and read back"},
 }

@@ -19,7 +19,7 @@ console = Console(highlight=False)
 _errors = Console(highlight=False, stderr=True)
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_NUMBER = re.compile(r"-?[\d,.]*\d(e[+-]?\d+)?|-|nan|-?inf")
+_NUMBER = re.compile(r"-?[\d,.]*\d(e[+-]?\d+)?( [kMGT]?B(/s)?)?|-|nan|-?inf")
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 _BRAILLE = 0x2800
@@ -32,7 +32,14 @@ def fits_log(points: Sequence[Point]) -> bool:
 
 
 def curve(
-    points: Sequence[Point], width: int, height: int, *, log: bool, axis: bool = False, ascii_only: bool = False
+    points: Sequence[Point],
+    width: int,
+    height: int,
+    *,
+    log: bool,
+    axis: bool = False,
+    ascii_only: bool = False,
+    label: Callable[[float], str] = "{:.4g}".format,
 ) -> Iterator[str]:
     """Lines of text with a curve; nothing if there are no points.
 
@@ -42,11 +49,12 @@ def curve(
         log: whether the scale of y is logarithmic.
         axis: whether to draw that of x, with the first and the last x.
         ascii_only: draw stars, one a character.
+        label: what stands beside the least and the greatest y.
     """
     if not points:
         return
     ys = [math.log10(y) if log else y for _, y in points]
-    low, high = (f"{value:.4g}" for value in (min(y for _, y in points), max(y for _, y in points)))
+    low, high = label(min(y for _, y in points)), label(max(y for _, y in points))
     if not math.isfinite(max(ys) - min(ys)):
         ys = [y / 8 for y in ys]  # their differences have to be floats
     margin = max(len(low), len(high))
@@ -55,9 +63,9 @@ def curve(
     columns, rows = cells * across, height * down
     dots = _dots(_squeezed([x for x, _ in points], ys, columns), rows)
     for row in range(height):
-        label = low if row == height - 1 else high if row == 0 else ""
+        name = low if row == height - 1 else high if row == 0 else ""
         line = "".join(_cell(dots, row * down, column, ascii_only=ascii_only) for column in range(0, columns, across))
-        yield f"{label:>{margin}} {'|' if ascii_only else '┤' if label else '│'}{line}".rstrip()
+        yield f"{name:>{margin}} {'|' if ascii_only else '┤' if name else '│'}{line}".rstrip()
     if axis:
         yield f"{'':{margin}} {'+' if ascii_only else '└'}{('-' if ascii_only else '─') * cells}"
         first, last = (f"{x:.0f}" if abs(x) < 1e15 else f"{x:.3g}" for x in (points[0][0], points[-1][0]))

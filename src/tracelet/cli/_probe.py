@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
+import weakref
 from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
+from typing import IO, Any
 
 import msgspec
 
@@ -32,30 +36,54 @@ class Probe:
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         question = _Question(name, dict(options), [os.path.abspath(entry) for entry in sys.path])
+        # Files and no pipes: a pipe ends only when the last process does that an SDK has started, such as a service.
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - `_end` closes them
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         # Not -c with the question in it: arguments are for everybody to see.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _CODE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, "-P", "-c", _CODE],
+            stdin=subprocess.PIPE,
+            stdout=self._said,
+            stderr=self._errors,
+            start_new_session=True,
         )
+        self._end = weakref.finalize(self, _end, self._process, self._said, self._errors)  # also if nobody asks
         self._started = time.monotonic()
         assert self._process.stdin is not None
-        self._process.stdin.write(msgspec.json.encode(question))
-        self._process.stdin.close()
-        self._process.stdin = None
+        with suppress(BrokenPipeError), self._process.stdin as stdin:  # if it died at once, `result` says so
+            stdin.write(msgspec.json.encode(question))
 
     def result(self, timeout: float) -> list[Check]:
-        """What it says; a problem if it says nothing in that many seconds from the beginning."""
+        """What it says; a problem if it says nothing in that many seconds from the beginning.
+
+        Whatever it has started is ended with it.
+        """
         left = max(0.1, self._started + timeout - time.monotonic())
         try:
-            said, errors = self._process.communicate(timeout=left)
+            self._process.wait(left)
+            return msgspec.json.decode(_content(self._said).rpartition(b"\n")[2], type=list[Check])
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
             return [problem(f"no answer within {timeout:g} s", "see whether its server can be reached from here")]
-        try:
-            return msgspec.json.decode(said.rpartition(b"\n")[2], type=list[Check])
         except msgspec.DecodeError:
-            last = (errors.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+            errors = _content(self._errors).decode(errors="replace")
+            last = (errors.strip().splitlines() or ["it said nothing"])[-1]
             return [problem(f"its check died with exit code {self._process.returncode}: {redacted_text(last)}")]
+        finally:
+            self._end()
+
+
+def _end(process: subprocess.Popen[bytes], *files: IO[bytes]) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # the latter is what macOS says of one that has ended
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+    for file in files:
+        file.close()
+
+
+def _content(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
 
 
 def answer() -> None:

@@ -124,10 +124,12 @@ def _ending(backlog: Backlog) -> list[Part]:
     parts = [f"{count(backlog.delivered)} delivered"]
     if status.outcome is not None:
         parts.append(f"the run is closed as {status.outcome}")
+    parts += [f"{number:,} dropped ({reason})" for reason, number in status.dropped.items()]
     if status.dead_lettered:
         parts.append(f"{status.dead_lettered:,} refused so far, kept in {backlog.directory.path / 'dead'}")
     text = ", ".join(parts)
     if not backlog.complete:
         return [text, ", ", (f"{status.pending:,} pending: {backlog.problem}", BAD)]
     note = backlog.problem or ("the training goes on" if backlog.live else None)
-    return [(text, GOOD), f", {note}" if note else "", f" · {status.url}" if status.url else ""]
+    style = "yellow" if status.dropped or status.dead_lettered else GOOD
+    return [(text, style), f", {note}" if note else "", f" · {status.url}" if status.url else ""]

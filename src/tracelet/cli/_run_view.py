@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,21 +28,23 @@ from tracelet.cli._plot import curve, fits_log
 from tracelet.cli._record import FILE_KINDS, MOST_SERIES, RunRecorded
 from tracelet.cli._runs import Found
 from tracelet.cli._series import Series
+from tracelet.cli._values import context_text, label_of, shortened, value_of, value_text, whole
 from tracelet.cli.runs import OUTCOME_STYLES, lasted
-from tracelet.events import Context, Number
 
 _SMALL, _SMALL_HEIGHT = 39, 6  # characters of a plot beside others
 _LARGE, _LARGE_HEIGHT = 120, 16
 _MOST_SMALL = 12
-_LONGEST = 500  # characters of a text that is shown
 _NAMES = 4  # of files of one kind
+_DATASETS = 500
 _IN_HEAD = ("command", "git.commit", "git.branch", "git.dirty")
 _OPTIONAL = ("first", "points", "max", "min")
 _MACHINE = "system/"  # what is measured of the machine comes after what the training says
 
 
-def show_run(found: Found, ending: Ending, standing: Standing | None, said: RunRecorded, *, plots: bool) -> None:
-    """Everything there is to say of a run."""
+def show_run(
+    found: Found, ending: Ending, standing: Standing | None, said: RunRecorded, *, plots: bool, machine: bool
+) -> None:
+    """Everything there is to say of a run; of the machine's metrics only how many there are, unless they are wanted."""
     _show_head(found, ending, said)
     _show_named("Parameters", said.params)
     for name, values in said.trials.items():
@@ -51,34 +52,25 @@ def show_run(found: Found, ending: Ending, standing: Standing | None, said: RunR
     _show_named("Tags", {name: value for name, value in said.tags.items() if name not in _IN_HEAD})
     if said.note is not None:
         _heading("Note")
-        for line in _shortened(said.note).splitlines():
+        for line in shortened(said.note).splitlines():
             show(f"  {line}".rstrip())
     if said.series:
         _heading("Metrics")
-        show_metrics(said, plots=plots, large=False)
+        show_metrics(said, plots=plots, large=False, machine=machine)
     _show_rest(said)
     if standing is not None:
         _show_delivery(found, standing)
 
 
-def show_metrics(said: RunRecorded, *, plots: bool, large: bool) -> None:
+def show_metrics(said: RunRecorded, *, plots: bool, large: bool, machine: bool = True) -> None:
     """The metrics as a table, and plotted."""
     series = sorted(said.series.values(), key=lambda one: (one.name.startswith(_MACHINE), one.name, str(one.context)))
-    contexts = any(one.context for one in series)
-    notes = any(map(_note, series))
-    heading = ["name", *(["context"] if contexts else []), "points", "first", "last", "min", "max", "last step"]
-    rows: list[list[Part]] = [
-        [
-            one.name,
-            *([context_text(one.context)] if contexts else []),
-            f"{one.points:,}",
-            *(figure(value) for value in (one.first, one.last, one.low, one.high)),
-            whole(one.last_step),
-            *([(_note(one), "yellow")] if notes else []),
-        ]
-        for one in series
-    ]
-    show_table([*heading, ""] if notes else heading, rows, indent="" if large else "  ", optional=_OPTIONAL)
+    folded = 0 if machine else sum(one.name.startswith(_MACHINE) for one in series)
+    series = series[: len(series) - folded]
+    if series:
+        _show_table(series, large=large)
+    if folded:
+        show((f"  {count(folded, 'metric')} of the machine ({_MACHINE}…): shown with --system", FAINT))
     if said.beyond:
         note = f"{count(said.beyond, 'point')} of further metrics: only the first {MOST_SERIES:,} are told apart"
         show((f"  {note}", "yellow"))
@@ -88,6 +80,24 @@ def show_metrics(said: RunRecorded, *, plots: bool, large: bool) -> None:
             _plot_large(drawn)
         else:
             _plot_small(drawn)
+
+
+def _show_table(series: Sequence[Series], *, large: bool) -> None:
+    contexts = any(one.context for one in series)
+    notes = any(map(_note, series))
+    heading = ["name", *(["context"] if contexts else []), "points", "first", "last", "min", "max", "last step"]
+    rows: list[list[Part]] = [
+        [
+            one.name,
+            *([context_text(one.context)] if contexts else []),
+            f"{one.points:,}",
+            *(value_of(one.name, value) for value in (one.first, one.last, one.low, one.high)),
+            whole(one.last_step),
+            *([(_note(one), "yellow")] if notes else []),
+        ]
+        for one in series
+    ]
+    show_table([*heading, ""] if notes else heading, rows, indent="" if large else "  ", optional=_OPTIONAL)
 
 
 # Of a run as a whole.
@@ -111,7 +121,8 @@ def _show_head(found: Found, ending: Ending, said: RunRecorded) -> None:
     if ending.writers > 1:
         fields["processes"] = f"{ending.writers:,} have logged to it"
     if ending.lost:
-        fields["not recorded"] = f"{count(ending.lost)}: there was no room on the disk, or the run was over", BAD
+        why = "for want of room, or of a file that was to be logged; the run's last lines said why"
+        fields["not recorded"] = f"{count(ending.lost)}: {why}", BAD
     if said.damaged:
         fields["damaged"] = f"{count(said.damaged)} in the journal can't be read any more", BAD
     if said.removed:
@@ -151,7 +162,7 @@ def _show_rest(said: RunRecorded) -> None:
         fields["registered models"] = ", ".join(said.registered)
     if said.datasets:
         fields["datasets"] = ", ".join(
-            f"{dataset.name}{f' ({dataset.role})' if dataset.role else ''}" for dataset in said.datasets[:_LONGEST]
+            f"{dataset.name}{f' ({dataset.role})' if dataset.role else ''}" for dataset in said.datasets[:_DATASETS]
         )
     if said.texts:
         total = sum(number for number, _ in said.texts.values())
@@ -221,7 +232,8 @@ def _drawn(series: Series, width: int, height: int) -> Iterator[Text]:
     log = fits_log(points)
     title = printable(f"{series.name} {context_text(series.context)}".rstrip())
     yield Text.assemble((title, "bold"), ("  log" if log else "", FAINT))
-    for line in curve(points, width, height, log=log, axis=True, ascii_only=console.options.ascii_only):
+    label = label_of(series.name)
+    for line in curve(points, width, height, log=log, axis=True, ascii_only=console.options.ascii_only, label=label):
         body = Text(line)
         for sign in "┤│└":
             if sign in line:
@@ -229,42 +241,6 @@ def _drawn(series: Series, width: int, height: int) -> Iterator[Text]:
                 body.stylize("cyan", line.index(sign) + 1)
                 break
         yield body
-
-
-# Values as text.
-
-
-def figure(value: Number | None) -> Part:
-    """A number with six digits that count."""
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.6g}" if math.isfinite(value) else (f"{value}", "yellow")
-    return whole(value)
-
-
-def whole(value: int) -> str:
-    """An integer, with its exponent if it is huge."""
-    if abs(value) < 10**15:
-        return f"{value:,}"
-    digits = math.log10(abs(value))
-    return f"{'-' if value < 0 else ''}{10 ** (digits % 1):.5g}e+{int(digits)}"
-
-
-def context_text(context: Context) -> str:
-    """As in `rank=1, subset=val`."""
-    return ", ".join(f"{name}={value}" for name, value in context)
-
-
-def value_text(value: Any) -> str:
-    """What somebody logged, on one line and not too long."""
-    if type(value) is int:
-        return whole(value) if abs(value) >= 10**15 else str(value)
-    return _shortened(" ".join(str(value).split()))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"
 
 
 def _note(series: Series) -> str:

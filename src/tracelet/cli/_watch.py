@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tracelet.cli._delivery import Standing, oldest_pending, settled, stand
+from tracelet.cli._delivery import Standing, missing, oldest_pending, settled, stand
 from tracelet.cli._ends import RUNNING, read_ending
 from tracelet.cli._output import BAD, FAINT, Part, console, count, duration, printable, show
 from tracelet.cli._runs import Found, all_runs, look_at
@@ -36,6 +36,7 @@ class Row(msgspec.Struct, kw_only=True):
         outcome: of the run, "running" while it goes on.
         lag: how old the oldest event is that the backend has not had, in seconds; None if it has all.
         rate: events per second that were dealt with lately; None at first.
+        dropped, dead_lettered: what the backend will not have, as in `tracelet.status.BackendStatus`.
     """
 
     run: str
@@ -49,7 +50,18 @@ class Row(msgspec.Struct, kw_only=True):
     retries: int
     state: str
     last_error: str | None
+    dropped: dict[str, int]
+    dead_lettered: int
     style: str = ""
+
+    @property
+    def missing(self) -> list[str]:
+        """What the backend will not have, in words."""
+        return missing(self.dropped, self.dead_lettered, also_lost=True)
+
+    @property
+    def state_in_full(self) -> str:
+        return ", ".join([self.state, *self.missing])
 
 
 class _Watched:
@@ -110,6 +122,8 @@ class _Watched:
             retries=account.retries,
             state=state,
             last_error=account.last_error,
+            dropped=account.dropped,
+            dead_lettered=account.dead_lettered,
             style=style,
         )
 
@@ -134,7 +148,7 @@ def watch_one(place: Path, interval: float | None, *, in_json: bool) -> int:
         watched.look()
         return watched.rows, watched.over or watched.deserted
 
-    if not _watch(step, interval, in_json):
+    if not _watch(step, interval, in_json, ""):
         return INTERRUPTED
     if not in_json:
         _show_end(watched)
@@ -162,22 +176,24 @@ def watch_runs(runs: Path, interval: float | None, *, in_json: bool) -> int:
         newest = sorted(watched.values(), key=lambda one: one.found.started, reverse=True)
         return [row for one in newest for row in one.rows], False
 
-    _watch(step, interval, in_json)
+    _watch(step, interval, in_json, f"nothing is live or pending in {runs.parent}; new runs appear here")
     return INTERRUPTED
 
 
-def _watch(step: Callable[[], tuple[list[Row], bool]], interval: float | None, in_json: bool) -> bool:
-    """Show what each step gives, until one is the last (True), or Ctrl-C (False)."""
+def _watch(step: Callable[[], tuple[list[Row], bool]], interval: float | None, in_json: bool, nothing: str) -> bool:
+    """Show what each step gives, or that it is nothing, until one is the last (True), or Ctrl-C (False)."""
     live = console.is_terminal and not in_json
     pause = interval if interval is not None else _ON_TERMINAL if live else _ELSEWHERE
     try:
         if live:
             with Live(console=console, auto_refresh=False) as view:
                 for rows in _steps(step, pause):
-                    view.update(_table(rows), refresh=True)
+                    view.update(_table(rows) if rows else Text(f"{nothing} (Ctrl-C ends it)", FAINT), refresh=True)
         else:
+            before: list[Row] | None = None
             for rows in _steps(step, pause):
-                _write(rows, in_json)
+                _write(rows, in_json, "" if before == [] else nothing)
+                before = rows
     except KeyboardInterrupt:
         return False
     return True
@@ -193,7 +209,7 @@ def _steps(step: Callable[[], tuple[list[Row], bool]], pause: float) -> Iterator
         sleep(pause)
 
 
-def _write(rows: list[Row], in_json: bool) -> None:
+def _write(rows: list[Row], in_json: bool, nothing: str) -> None:
     at = time.time()
     for row in rows:
         if in_json:
@@ -202,8 +218,8 @@ def _write(rows: list[Row], in_json: bool) -> None:
             print(msgspec.json.encode(known).decode())  # noqa: T201
         else:
             show(*_line(row, at))
-    if not rows and not in_json:
-        show(f"{time.strftime('%H:%M:%S', time.localtime(at))}  nothing is live or pending")
+    if nothing and not rows and not in_json:
+        show(f"{time.strftime('%H:%M:%S', time.localtime(at))}  {nothing}")
     console.file.flush()
 
 
@@ -213,14 +229,12 @@ def _line(row: Row, at: float) -> list[Part]:
     parts += [f"lag {duration(row.lag)}"] if row.lag is not None else []
     parts += [f"{row.rate:,.0f} events/s"] if row.rate is not None else []
     parts += [f"{count(row.retries, 'attempt')} repeated"] if row.retries else []
-    parts += [row.state]
+    parts += [row.state_in_full]
     parts += [row.last_error] if row.last_error else []
     return ["  ".join(parts)]
 
 
 def _table(rows: list[Row]) -> RenderableType:
-    if not rows:
-        return Text("nothing is live or pending; new runs appear here (Ctrl-C ends it)", FAINT)
     table = Table(box=None, pad_edge=False, header_style=FAINT, padding=(0, 2, 0, 0))
     for title in _TITLES:
         table.add_column(title, justify="right" if title in _NUMBERS else "left", no_wrap=True)
@@ -237,7 +251,7 @@ def _table(rows: list[Row]) -> RenderableType:
             Text("-" if row.lag is None else duration(row.lag)),
             Text("-" if row.rate is None else f"{row.rate:,.0f}"),
             Text(f"{row.retries:,}"),
-            Text(row.state, row.style),
+            Text(row.state_in_full, row.style),
         )
         if row.last_error and row.state != "closed":
             trouble = f"{row.name} → {row.backend}: {row.last_error}"
@@ -248,7 +262,9 @@ def _table(rows: list[Row]) -> RenderableType:
 
 def _show_end(watched: _Watched) -> None:
     if watched.over:
-        show(f"the run is {watched.outcome}, and everything is delivered")
+        gone = "; ".join(f"{row.backend} {', '.join(row.missing)}" for row in watched.rows if row.missing)
+        text = f"the run is {watched.outcome}, and everything is delivered{f' except: {gone}' if gone else ''}"
+        show((text, "yellow" if gone else ""))
     elif watched.problem is not None:
         show((watched.problem, BAD))
     else:

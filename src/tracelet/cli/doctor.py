@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,7 +70,8 @@ def doctor(
         places = [_runs.find_run(run, folder)] if run is not None else _runs.all_runs(folder)
         _look_over([place for place in places if run is not None or _is_run(place)], as_json)
         return
-    sys.path.append(os.getcwd())  # where a training finds a backend that is named by its module
+    with suppress(OSError):  # it was deleted
+        sys.path.append(os.getcwd())  # where a training finds a backend that is named by its module
     said = _examine(directory, backend or [], timeout, quiet=as_json)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(said)).decode())

@@ -24,7 +24,7 @@ EXIT_CODES = """\b
 Exit codes:
   0  done; or, without --yes, listed
   1  something could not be removed
-  2  there is no such run, or an option is wrong"""
+  2  there is no such run or directory, or an option is wrong"""
 
 _DEFAULT_AGE = "30d"
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
@@ -35,6 +35,7 @@ _REASONS = {
     "live": "in use",
     "pending": "not delivered everywhere",
     "without a backend": "without a backend",
+    "only here": "with a backend's own files, which are only here",
     "dead letters": "with events that a backend has refused",
     "children": "with children that stay",
     "enough room": "within the size to keep",
@@ -45,6 +46,7 @@ _REASONS = {
 _ADVICE = {
     "pending": "deliver with: tracelet sync",
     "without a backend": "such a run goes with: tracelet gc RUN --undelivered",
+    "only here": "once these are uploaded (W&B: wandb sync), the run goes with: tracelet gc RUN --undelivered",
     "dead letters": "they go with --dead-letters",
     "damaged": "look at them with: tracelet doctor --all",
 }
@@ -55,7 +57,7 @@ def gc(
         list[str] | None,
         typer.Argument(
             metavar="RUN",
-            help="Only these runs, by id, the beginning of it, or directory.",
+            help=f"Only these runs. {_runs.RUN}",
             autocompletion=complete_run,
         ),
     ] = None,
@@ -79,7 +81,7 @@ def gc(
     undelivered: Annotated[
         bool,
         typer.Option(
-            "--undelivered", help="Also what is not delivered, or has no backend. The runs must be named: it is lost."
+            "--undelivered", help="Also what is not delivered, or is only here. The runs must be named: it is lost."
         ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove them. Else they are only listed.")] = False,
@@ -109,7 +111,10 @@ def gc(
         _write_json(judged, left, freed, problems, removed=yes)
     else:
         _show(judged, left, age)
-        _show_end(going, left, freed, problems, removed=yes)
+        if judged or left:
+            _show_end(going, left, freed, problems, removed=yes)
+        else:
+            show(_runs.no_runs(folder))
     if problems:
         raise typer.Exit(1)
 

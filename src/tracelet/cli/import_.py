@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,7 +85,8 @@ def import_(
     The same command imports what is new since the last time, and nothing twice, also after it was killed. Event files
     of a training that goes on may be imported at any time.
     """
-    sys.path.append(os.getcwd())  # where a backend is that is named by its module
+    with suppress(OSError):  # it was deleted
+        sys.path.append(os.getcwd())  # where a backend is that is named by its module
     if one_run and each:
         raise typer.BadParameter("--one-run and --each exclude each other")
     layout: Layout | None = "one" if one_run else "each" if each else None
@@ -194,7 +196,7 @@ def _destination(backend: list[str] | None, project: str | None, directory: Path
         raise typer.BadParameter(str(error)) from error
     if settings.mode == "disabled":
         raise typer.BadParameter("nothing is recorded with TRACELET_MODE=disabled")
-    return Destination(_runs.root(directory), settings.project, targets, follow, settings.mode == "online")
+    return Destination(_runs.root(directory, to_be=True), settings.project, targets, follow, settings.mode == "online")
 
 
 def _deliver_all(places: list[Path], destination: Destination, timeout: float) -> bool:

@@ -14,7 +14,7 @@ import msgspec
 import typer
 
 from tracelet.cli import _output, _runs
-from tracelet.cli._delivery import Standing, problem_part, stand
+from tracelet.cli._delivery import Standing, lost, problem_part, stand
 from tracelet.cli._ends import RUNNING, Ending, read_ending
 from tracelet.cli._output import BAD, FAINT, GOOD, Part, count, duration, moment, show, show_table
 from tracelet.cli._runs import Found, found_in
@@ -23,7 +23,7 @@ EXIT_CODES = """\b
 Exit codes:
   0  the runs are listed, also if there are none
   1  a run's record is damaged
-  2  an option is wrong"""
+  2  there is no such directory, or an option is wrong"""
 
 OUTCOME_STYLES = {"completed": GOOD, "failed": BAD, "killed": BAD, RUNNING: "cyan"}
 
@@ -112,7 +112,7 @@ def lasted(found: Found, ending: Ending) -> float:
 
 def _show(listed: list[_Listed], folder: Path, *, filtered: bool) -> None:
     if not listed:
-        show(f"no such runs in {folder}" if filtered else f"no runs in {folder}")
+        show(f"there are no such runs in {folder.parent}" if filtered else _runs.no_runs(folder))
     elif _output.console.is_terminal and _output.console.width < _WIDE:
         for one in listed:
             _show_over_two_lines(one)
@@ -132,7 +132,7 @@ def _show_over_two_lines(one: _Listed) -> None:
         "  ",
         (ending.outcome, OUTCOME_STYLES[ending.outcome]),
         f" {verb} {duration(lasted(found, ending))}, {count(ending.events)}",
-        (f", {ending.lost:,} lost" if ending.lost else "", BAD),
+        *(part for short in lost(ending.lost) for part in (", ", short)),
         *(part for short in _backends(one.standing) for part in ("; ", short)),
     )
 
@@ -141,9 +141,9 @@ def _row(one: _Listed) -> list[Part]:
     found, ending = one.found, one.ending
     if found.record is None or ending is None:
         return [moment(found.started), "-", "-", "-", found.id, "-", "-", problem_part(found)]
-    states = _backends(one.standing)
+    states = [*lost(ending.lost), *_backends(one.standing)]
     short = "; ".join(part if isinstance(part, str) else part[0] for part in states)
-    worst = next((part[1] for part in states if not isinstance(part, str) and part[1] not in ("", GOOD)), "")
+    styles = {part[1] for part in states if not isinstance(part, str)}
     return [
         moment(found.started),
         duration(lasted(found, ending)),
@@ -152,7 +152,7 @@ def _row(one: _Listed) -> list[Part]:
         found.id,
         found.record.name,
         found.record.project,
-        (short or "-", worst),
+        (short or "-", next((style for style in (BAD, "yellow") if style in styles), "")),
     ]
 
 
@@ -177,7 +177,12 @@ def _as_json(one: _Listed) -> dict[str, Any]:
         "lost": ending.lost,
         "writers": ending.writers,
         "backends": {
-            name: {"state": standing.state(name)[0] if standing else "", "pending": account.pending}
+            name: {
+                "state": standing.state(name)[0] if standing else "",
+                "pending": account.pending,
+                "dropped": account.dropped,
+                "dead_lettered": account.dead_lettered,
+            }
             for name, account in backends.items()
         },
     }

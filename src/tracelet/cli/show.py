@@ -18,7 +18,7 @@ EXIT_CODES = """\b
 Exit codes:
   0  the run is shown
   1  the run's record or its journal can't be read
-  2  there is no such run or metric, or an option is wrong"""
+  2  there is no such run, metric or directory, or an option is wrong"""
 
 _LISTED = 10
 
@@ -36,6 +36,9 @@ def show(
         bool | None,
         typer.Option("--plots/--no-plots", help="Whether to plot the metrics.", show_default="on a terminal"),
     ] = None,
+    system: Annotated[
+        bool, typer.Option("--system", help="Also the metrics of the machine, system/…, which are else only counted.")
+    ] = False,
     directory: _runs.Directory = None,
     as_json: Annotated[
         bool,
@@ -83,7 +86,7 @@ def show(
     if metric:
         show_metrics(said, plots=plots is not False, large=True)
     else:
-        show_run(found, ending, standing, said, plots=wanted)
+        show_run(found, ending, standing, said, plots=wanted, machine=system)
 
 
 def _check_metrics(patterns: list[str], said: RunRecorded) -> None:

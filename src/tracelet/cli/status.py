@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from tracelet.cli import _output, _runs
-from tracelet.cli._delivery import Standing, account_of, as_json, problem_part, settled, stand
+from tracelet.cli._delivery import Standing, account_of, as_json, lost, problem_part, settled, stand
 from tracelet.cli._output import FAINT, Part, count, moment, show, show_fields, show_table
 from tracelet.cli._runs import Found, find_run, found_in, look_at
 
@@ -19,7 +19,7 @@ EXIT_CODES = """\b
 Exit codes:
   0    nothing is pending
   1    something is pending, or a run's record is damaged
-  2    there is no such run, or an option is wrong
+  2    there is no such run or directory, or an option is wrong
   130  --watch was ended with Ctrl-C"""
 
 _Listed = tuple[Found, Standing | None]
@@ -55,7 +55,7 @@ def status(
     account of each of its backends: emitted = delivered + dropped + dead-lettered + pending. What runs are and what
     they say is shown by tracelet runs and tracelet show.
     """
-    runs = _runs.root(directory)
+    runs = _runs.root(directory, to_be=watch and run is None)
     if watch:
         from tracelet.cli._watch import watch_one, watch_runs
 
@@ -111,7 +111,8 @@ def _write_json(value: object) -> None:
 
 def _show_list(listed: list[_Listed], runs: Path, only_pending: bool) -> None:
     if not listed:
-        show(f"nothing is pending in {runs}" if only_pending else f"no runs in {runs}")
+        there = only_pending and any(not found.foreign for found in found_in(runs))
+        show(f"nothing is pending in {runs.parent}" if there else _runs.no_runs(runs))
     elif _output.console.is_terminal:
         for one in listed:
             _show_listed(*one)
@@ -136,7 +137,12 @@ def _show_listed(found: Found, standing: Standing | None) -> None:
         show((found.id, "bold"), f"  {moment(found.started)}  ", problem_part(found))
         return
     status = standing.status
-    show((found.id, "bold"), f"  {moment(found.started)}  {status.name} ", (f"({status.project})", FAINT))
+    show(
+        (found.id, "bold"),
+        f"  {moment(found.started)}  {status.name} ",
+        (f"({status.project})", FAINT),
+        *(part for short in lost(status.lost) for part in (", ", short)),
+    )
     width = max(map(len, status.backends), default=0)
     for name, backend in status.backends.items():
         text, style = standing.state(name)
@@ -144,10 +150,10 @@ def _show_listed(found: Found, standing: Standing | None) -> None:
         show(
             f"  {name.ljust(width)}  {backend.delivered:>11,} delivered  ",
             (f"{backend.pending:>9,} pending  ", "" if backend.pending else FAINT),
-            (f"{text}{outcome}", style),
+            (", ".join([f"{text}{outcome}", *standing.missing(name)]), style),
         )
     if not status.backends:
-        show((f"  no backend: {count(status.emitted)} in the journal", FAINT))
+        show((f"  no backend: {count(status.emitted - status.lost)} in the journal", FAINT))
 
 
 def _rows(found: Found, standing: Standing | None) -> Iterator[list[Part]]:
@@ -156,11 +162,13 @@ def _rows(found: Found, standing: Standing | None) -> Iterator[list[Part]]:
         yield [started, found.id, "-", "-", "-", "-", "-", "-", problem_part(found)]
         return
     run: list[Part] = [started, found.id, standing.status.name, standing.status.project]
+    gone = lost(standing.status.lost)
     for name, backend in standing.status.backends.items():
-        state = standing.state(name)
+        text, style = standing.state(name)
+        state = ", ".join([text, *standing.missing(name), *(text for text, _ in gone)]), style
         yield [*run, name, f"{backend.delivered:,}", f"{backend.pending:,}", state, backend.outcome or "-"]
     if not standing.status.backends:
-        yield [*run, "-", "-", "-", "-", "-"]
+        yield [*run, "-", "-", "-", gone[0] if gone else "-", "-"]
 
 
 # The account of one run.

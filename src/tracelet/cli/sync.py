@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -26,7 +27,7 @@ EXIT_CODES = """\b
 Exit codes:
   0    nothing is pending any more
   1    something is, and the output says why
-  2    there is no such run or backend, or an option is wrong
+  2    there is no such run, backend or directory, or an option is wrong
   130  interrupted; nothing is lost"""
 
 
@@ -35,7 +36,7 @@ def sync(
         list[str] | None,
         typer.Argument(
             metavar="RUN",
-            help="Runs, by id, the beginning of the id, or directory; all with something pending if none is given.",
+            help=f"Runs: all with something pending, if none is given. {_runs.RUN}",
             autocompletion=complete_run,
         ),
     ] = None,
@@ -67,17 +68,23 @@ def sync(
     environment, as when training. It may be interrupted and repeated: it goes on where it stopped. Beside a training
     that delivers by itself it leaves the delivery to that. tracelet status --pending lists what it would deliver.
     """
-    sys.path.append(os.getcwd())  # where the training found a backend that is named by its module
+    with suppress(OSError):  # it was deleted
+        sys.path.append(os.getcwd())  # where the training found a backend that is named by its module
     folder = _runs.root(directory)
     places = [_runs.find_run(run, folder) for run in runs] if runs else _runs.all_runs(folder)[::-1]
     _check_backends(backend or [])
-    if not runs and not backend:
-        places = [place for place in places if not settled(_runs.look_at(place))]
+    if not runs:
+        found = [one for one in map(_runs.look_at, places) if not one.foreign]
+        with notes_on_stderr(as_json):
+            if not found:
+                show(_runs.no_runs(folder))
+                return
+        places = [one.directory.path for one in found if backend or not settled(one)]
     with notes_on_stderr(as_json):
         backlogs, readable = collect(places, backend or [])
         if not backlogs:
             if readable:
-                show("nothing to do: everything is delivered")
+                show("nothing to do: nothing is pending")
             raise typer.Exit(0 if readable else 1)
         complete = deliver_all(backlogs, timeout, as_json=as_json)
     leave(0 if complete and readable else 1)
@@ -109,7 +116,9 @@ def collect(places: list[Path], backends: list[str]) -> tuple[list[Backlog], boo
         except (OSError, msgspec.MsgspecError) as error:
             if (place / "journal").is_dir() or (place / "run.json").exists():
                 readable = False
-                show((place.name, "bold"), ": ", (f"its record can't be used: {error}", BAD))
+                missing = isinstance(error, FileNotFoundError) and not (place / "run.json").exists()
+                problem = _runs.NO_RECORD if missing else f"its record can't be used: {error}"
+                show((place.name, "bold"), ": ", (problem, BAD))
     return backlogs, readable
 
 

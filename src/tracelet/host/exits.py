@@ -87,7 +87,11 @@ class ExitWatch:
             self._finish(self._ending())
 
     def _ending(self) -> Ending:
-        outcome, reason = self._outcome(), ""
+        reason = ""
+        try:
+            outcome = self._outcome()
+        except Exception as error:  # noqa: BLE001 - a foreign exception's odd class must not keep the run open
+            outcome, reason = Outcome.FAILED, f"how the script ended can't be told: {error!r}"
         if outcome is Outcome.COMPLETED and self._death:
             outcome, reason = Outcome.FAILED, self._death
         return Ending(outcome, reason, _closing.waited)

@@ -18,6 +18,8 @@ FSYNC_INTERVAL = 0.5
 
 _TICK = 0.1
 
+_MOST_REASONS = 5  # that are said of one topic
+
 _QUOTA = "the quota of"
 _ADVICE = {
     _QUOTA: "Metrics, media and console lines are recorded again once the backends have taken what is there; "
@@ -46,6 +48,7 @@ class Keeper:
         self._unlinked = set(backends)
         self._delivered: dict[str, int] = {}  # by log key, to every backend; for when the cursors are deleted
         self._said: set[str] = set()
+        self._told: dict[str, set[str]] = {}  # reasons of losses, by topic
         self._synced = 0.0
         self._recorder: Recorder | None = None
         self._thread = threading.Thread(target=self._work, name="tracelet keeper", daemon=True)
@@ -65,16 +68,18 @@ class Keeper:
         self.nudges.put(False)
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(timeout=5.0)
+        if self._recorder is not None:
+            self._tell_losses(self._recorder)
 
     def _work(self) -> None:
         recorder = self._recorder
         assert recorder is not None
         while True:
             due = time.monotonic() - self._synced >= FSYNC_INTERVAL
-            self._tend(recorder, sync=due)
-            self._guarded(self._watch)
+            self._guarded("the journal", lambda: self._tend(recorder, sync=due))  # noqa: B023 - called at once
+            self._guarded("delivery", self._watch)
             if due or self._unlinked:
-                self._guarded(lambda: self._read_cursors(recorder))
+                self._guarded("delivery", lambda: self._read_cursors(recorder))
             try:
                 if not self.nudges.get(timeout=_TICK):
                     return
@@ -91,15 +96,28 @@ class Keeper:
             self._say_once(f"the journal can't be synced to the disk: {error}")
         if sync:
             self._synced = time.monotonic()
-        reason, waits = recorder.loss_reason, recorder.waiting_for
-        if reason is not None:
-            self._say_once(
-                f"events are being lost: {reason} ({recorder.directory.path}); training goes on, "
-                f"and the number is said at the end{self._advice(reason)}",
-                _topic(reason),
-            )
+        self._tell_losses(recorder)
+        waits = recorder.waiting_for
         if waits is not None:
             self._say_once(f"calls wait for room: {waits} ({recorder.directory.path}){self._advice(waits)}", "wait")
+
+    def _tell_losses(self, recorder: Recorder) -> None:
+        """Say each new reason, of one topic a few at most."""
+        reasons = [] if recorder.loss_reason is None else [recorder.loss_reason]
+        while recorder.losses:
+            reasons.append(recorder.losses.popleft())
+        for reason in reasons:
+            topic = _topic(reason)
+            told = self._told.setdefault(topic, set())
+            most = 1 if topic in _ADVICE else _MOST_REASONS
+            if reason in told or len(told) >= most:
+                continue
+            told.add(reason)
+            more = "; any more of this kind are only counted" if len(told) == most > 1 else ""
+            self._tell(
+                f"events are being lost: {reason} ({recorder.directory.path}); training goes on, "
+                f"and the number is said at the end{self._advice(reason)}{more}"
+            )
 
     def _advice(self, reason: str) -> str:
         """What can be done about a loss, if there is something."""
@@ -107,11 +125,15 @@ class Keeper:
             return ". Without a backend nothing of it is removed; a larger quota= holds more"
         return next((f". {advice}" for known, advice in _ADVICE.items() if known in reason), "")
 
-    def _guarded(self, look_after: Callable[[], None]) -> None:
+    def _guarded(self, what: str, look_after: Callable[[], None]) -> None:
         try:
             look_after()
         except (DeliveryFailed, OSError) as error:
-            self._say_once(f"delivery can't be looked after ({error}); events are kept in the journal")
+            self._say_once(f"{what} can't be looked after ({error}); events are kept in the journal")
+        except Exception as error:  # noqa: BLE001 - whatever it is, there is more to look after, and a next time
+            kind = type(error).__name__
+            told = f"{what} can't be looked after ({kind}: {error}); events are kept in the journal"
+            self._say_once(told, f"{what} {kind}")
 
     def _read_cursors(self, recorder: Recorder) -> None:
         if recorder.loss_reason == DELETED:
@@ -128,12 +150,12 @@ class Keeper:
             self._delivered[key] = max(self._delivered.get(key, 0), min(reached, default=0))
 
     def _say_once(self, message: str, topic: str = "") -> None:
-        """Say it unless it, or something else on the topic, has been said."""
+        """Say it unless it, or something else on the topic, was said."""
         if (topic or message) not in self._said:
             self._said.add(topic or message)
             self._tell(message)
 
 
 def _topic(reason: str) -> str:
-    """What is said once of several reasons."""
+    """What reasons have in common, such as the verb."""
     return next((known for known in _ADVICE if known in reason), re.split("[(:]", reason)[0])

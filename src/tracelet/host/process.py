@@ -8,7 +8,8 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -28,12 +29,17 @@ class Hello(msgspec.Struct):
     Attributes:
         options: the backend's, secrets included.
         delivery: the backend's `Delivery`, with the user's overrides.
-        path: `sys.path`, for backends that are not installed but lie beside the training script.
+        places: see `path`, in the bytes of the file system, which need not be UTF-8.
     """
 
     options: dict[str, object]
     delivery: dict[str, object]
-    path: list[str]
+    places: list[bytes]
+
+    @property
+    def path(self) -> list[str]:
+        """`sys.path`, for backends that are not installed but lie beside the training script."""
+        return list(map(os.fsdecode, self.places))
 
 
 class ProcessHost:
@@ -64,14 +70,15 @@ class ProcessHost:
 
     def _each(self, do: Callable[[_Child], None]) -> None:
         """One backend's trouble must not keep the others from being looked after."""
-        errors = []
-        for child in self._children.values():
+        failed: dict[str, Exception] = {}
+        for name, child in self._children.items():
             try:
                 do(child)
-            except DeliveryFailed as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this backend's, and it is tried again
+                failed[name] = error
+        if failed:
+            problems = dict.fromkeys(map(_said, failed.values()))
+            raise DeliveryFailed(", ".join(failed), "; ".join(problems)) from next(iter(failed.values()))
 
 
 class _Child:
@@ -89,19 +96,18 @@ class _Child:
         self._mark = -1  # how far the cursor was when the process was started
 
     def start(self) -> None:
-        path = self._directory.cursor(self._target.name)
-        try:
-            cursor = Cursor.acquire(path)
-            if cursor is not None:
-                with cursor:
-                    cursor.restart()
-        except OSError:
-            pass  # a full disk: the process will say how it gets on, if it can
-        self._try_to_spawn()
+        with self._lock:
+            self._due = time.monotonic()  # `watch` starts it, should this fail
+            with suppress(OSError):  # a full disk: the process will say how it gets on, if it can
+                cursor = Cursor.acquire(self._directory.cursor(self._target.name))
+                if cursor is not None:
+                    with cursor:
+                        cursor.restart()
+            self._try_to_spawn()
 
     def wake(self) -> None:
         with self._lock:
-            if self._process is None or self._process.stdin is None:
+            if self._process is None or self._process.stdin is None or self._process.stdin.closed:
                 return
             try:
                 os.write(self._process.stdin.fileno(), b"\n")
@@ -124,9 +130,9 @@ class _Child:
             if code in (DONE, GAVE_UP):
                 self.ended = True
                 return
-            progress = self._progress()
-            self._delay = 0.0 if progress > self._mark else min(max(0.5, self._delay * 2), _LONGEST_DELAY)
-            self._due = time.monotonic() + self._delay
+            self._put_off()  # first of all, for how far it came may not be told now
+            if self._progress() > self._mark:
+                self._delay, self._due = 0.0, time.monotonic()
         if self._due is not None and time.monotonic() >= self._due:
             self._try_to_spawn()
 
@@ -155,35 +161,53 @@ class _Child:
         self._due = None
         try:
             self._spawn()
-        except DeliveryFailed:
-            self._delay = min(max(0.5, self._delay * 2), _LONGEST_DELAY)
-            self._due = time.monotonic() + self._delay
+        except BaseException:
+            self._put_off()
             raise
 
+    def _put_off(self) -> None:
+        self._delay = min(max(0.5, self._delay * 2), _LONGEST_DELAY)
+        self._due = time.monotonic() + self._delay
+
     def _spawn(self) -> None:
+        if not sys.executable:
+            raise OSError("this Python doesn't know its own program (sys.executable), and host='thread' needs none")
         self._mark = self._progress()
         command = [sys.executable, "-P", "-m", "tracelet", "deliver", str(self._directory.path), self._target.name]
         hello = Hello(
             options=msgspec.to_builtins(self._target.options),
             delivery=msgspec.to_builtins(self._target.delivery),
-            path=[os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)],
+            places=list(_places(sys.path)),
         )
         message = msgspec.json.encode(hello)
         log = self._directory.delivery_log(self._target.name)
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd=self._directory.path,
+                bufsize=0,
+            )
+        assert process.stdin is not None
+        self._process = process
         try:
-            with log.open("ab") as output:
-                process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
-                    cwd=self._directory.path,
-                    bufsize=0,
-                )
-            assert process.stdin is not None
             process.stdin.write(len(message).to_bytes(4, "big") + message)
             os.set_blocking(process.stdin.fileno(), False)
-        except OSError as error:
-            raise DeliveryFailed(self._target.name, str(error)) from error
-        self._process = process
+        except BaseException:
+            self._close_pipe()  # it ends, for it wasn't told what to deliver, and has a successor
+            raise
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+
+
+def _places(path: Sequence[object]) -> Iterator[bytes]:
+    """The absolute entries of `sys.path`, which may hold anything."""
+    for entry in path:
+        with suppress(OSError, ValueError):  # a working directory that was deleted, and what no file system can hold
+            if isinstance(entry, str):
+                yield os.fsencode(os.path.abspath(entry))

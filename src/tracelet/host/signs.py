@@ -19,7 +19,7 @@ class Watch(Protocol):
         """The main thread asks for this exit code: with `sys.exit`, `exit` or `quit`. It may be caught."""
 
     def thread_died(self, how: str) -> None:
-        """A thread ended with an exception that nobody caught."""
+        """A thread of the script ended with an exception that nobody caught."""
 
     def interrupted(self) -> None:
         """Ctrl-C, while Python waited for the last threads: the script had come to its end."""
@@ -121,7 +121,19 @@ def _note_quit(_: object, code: object = None) -> None:
     _note_exit(code)
 
 
+def _note_start(thread: threading.Thread, /) -> None:
+    if _is_ours(threading.current_thread()):
+        object.__setattr__(thread, _OURS, True)
+
+
+def _is_ours(thread: threading.Thread) -> bool:
+    """Whether it is a thread of Tracelet, or one that such a thread started, as trackers' SDKs do."""
+    return getattr(thread, _OURS, False) is True or thread.name.startswith("tracelet ")
+
+
 def _note_death(args: threading.ExceptHookArgs, /) -> None:
+    if args.thread is not None and _is_ours(args.thread):
+        return
     if not issubclass(args.exc_type, SystemExit):
         thread = "a thread" if args.thread is None else f"the thread {args.thread.name!r}"
         how = f"{thread} died of {args.exc_type.__name__}"
@@ -132,17 +144,21 @@ def _note_death(args: threading.ExceptHookArgs, /) -> None:
 
 
 def _note_unraisable(args: sys.UnraisableHookArgs, /) -> None:
-    waiting = args.object in (None, threading) and not threading.main_thread().is_alive()
+    # What the object compares equal to is its own code, and may raise.
+    waiting = (args.object is None or args.object is threading) and not threading.main_thread().is_alive()
     if waiting and issubclass(args.exc_type, KeyboardInterrupt):
         for watch in tuple(_watches):
             watch.interrupted()
 
+
+_OURS = "_of_tracelet"  # an attribute of threads
 
 _watches: set[Watch] = set()
 _stand_ins = [
     _StandIn(sys, "exit", _note_exit),
     _StandIn(sys, "unraisablehook", _note_unraisable),
     _StandIn(threading, "excepthook", _note_death),
+    _StandIn(threading.Thread, "start", _note_start),
 ]
 
 with suppress(ImportError):  # an interpreter without `site` has no `exit` and `quit`

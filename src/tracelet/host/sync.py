@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import anyio
+import msgspec
 
 from tracelet._bus import Bus
 from tracelet._discovery import Target, find, public_options
@@ -101,7 +102,11 @@ class Backlog:
                 await self._serve(target, timeout if retry else 0.0)
         except (TraceletError, OSError) as error:
             self.problem = public(str(error))
-        self.status = self.account()
+        try:
+            self.status = self.account()
+        except (OSError, msgspec.MsgspecError) as error:
+            self.problem = f"it was removed meanwhile, or damaged: {error}"
+            return
         if not self.complete and self.problem is None:
             self.problem = self.status.last_error or self.status.state
 

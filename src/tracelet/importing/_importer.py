@@ -27,7 +27,7 @@ from tracelet.importing._report import Report
 from tracelet.importing._roles import Role, context_of
 from tracelet.importing._run import ImportedRun, ImportRecorder
 from tracelet.importing._survey import Survey
-from tracelet.journal import RunDirectory, RunRecord
+from tracelet.journal import RunDirectory, RunRecord, make_store
 from tracelet.tensorboard._sayings import Context
 from tracelet.tensorboard._summaries import Remembered, Summaries
 
@@ -86,6 +86,7 @@ class Importer:
         self._count: Callable[[], object] = bool  # takes down how many events were made of the portion that is read
         self._there = dict.fromkeys(Lane, 0)  # how many events the journal had before this import
         self.directory = RunDirectory(destination.runs / run_id(group, destination.runs, self._parse))
+        make_store(destination.runs.parent)
         self._file = ProgressFile(self.directory)
         try:
             self._progress = self._file.read(group.root)

@@ -2,7 +2,7 @@
 
 from tracelet.journal.blobs import files_in, measured
 from tracelet.journal.cursor import Cursor, CursorRecord, LogCount, WriterEnd, holder, read_cursor
-from tracelet.journal.directory import RunDirectory, RunRecord, file_name, log_key, new_run_id
+from tracelet.journal.directory import RunDirectory, RunRecord, file_name, log_key, make_store, new_run_id
 from tracelet.journal.process import Process
 from tracelet.journal.reader import Frames, LogReader, Position, Tally, tally
 from tracelet.journal.recorder import DELETED, Recorder
@@ -29,6 +29,7 @@ __all__ = [
     "frame_size",
     "holder",
     "log_key",
+    "make_store",
     "measured",
     "new_run_id",
     "read_cursor",

@@ -83,7 +83,7 @@ class Cursor:
     @classmethod
     def acquire(cls, path: Path) -> Cursor | None:
         """The cursor at `path`, created if need be; None if another process holds it. Raises OSError."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)  # but not the run's directory, which may have been removed just now
         lock = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         if not _try_lock(lock):
             os.close(lock)
@@ -124,7 +124,8 @@ class Cursor:
 
     def fail(self, reason: str) -> None:
         """Say that delivery is not possible. Raises OSError."""
-        self.record.phase, self.record.last_error = "failed", reason
+        self.record.phase = "failed"
+        self.record.last_error = reason.encode("utf-8", "backslashreplace").decode()  # paths need not be UTF-8
         self.save()
 
     def release(self) -> None:

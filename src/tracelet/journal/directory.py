@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import secrets
 import time
@@ -19,6 +20,7 @@ from tracelet.journal.process import Process, alive
 from tracelet.journal.reader import Tally, tally
 from tracelet.journal.segment import REMOVED, SEALED, SPARE, read_header, segment_numbers, segment_path
 
+_ATTEMPTS = 10
 _LATE_START = 30.0  # seconds that the start of a launch's ranks may be apart
 
 
@@ -98,11 +100,16 @@ class RunDirectory:
 
     def add_writer(self, rank: int = 0, ranks: int = 1) -> str:
         """Make a place for this process's logs; its name is the next number. See `WriterRecord`."""
-        while True:
-            self._journal.mkdir(parents=True, exist_ok=True)
-            with self.claimed(wait=True) as there:
-                if there:
-                    return self._add_writer(rank, ranks)
+        for attempt in itertools.count(1):
+            try:
+                self._journal.mkdir(parents=True, exist_ok=True)
+                with self.claimed(wait=True) as there:
+                    if there:
+                        return self._add_writer(rank, ranks)
+            except (FileExistsError, FileNotFoundError):  # it is being removed at this moment
+                if attempt == _ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
 
     def _add_writer(self, rank: int, ranks: int) -> str:
         number = len(os.listdir(self._journal))
@@ -222,6 +229,15 @@ class RunDirectory:
 
     def _writer_record(self, writer: str) -> Path:
         return self._journal / writer / "writer.json"
+
+
+def make_store(folder: Path) -> None:
+    """Make the folder in which runs are kept, if it is not there; git ignores all that is in it. Raises OSError."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return
+    (folder / ".gitignore").write_text("*\n")
 
 
 def log_key(writer: str, lane: Lane) -> str:

@@ -26,6 +26,7 @@ T = TypeVar("T")
 _AT_ONCE, _BYTES_AT_ONCE = 10_000, 1 << 22
 _TRIES, _PAUSE = 5, 0.01  # for what a live writer may be changing right now
 _SHOWN = 5  # gaps, names of files
+_BEGINNING = 30.0  # seconds that a run has for its first writer, and a writer for its first segment
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -158,7 +159,10 @@ class _Check:
                 self._say("damage", f"cursor of {backend}, {key}", text)
 
     def _check_writers(self, alive: dict[str, bool]) -> None:
-        for path in _entries(self._directory.path / "journal"):
+        paths = list(_entries(self._directory.path / "journal"))
+        if not paths and self._record is not None and not self._just_made():
+            self._say("damage", "journal", "it has no writers: whatever was recorded is gone")
+        for path in paths:
             if path.name not in alive and any(path.rglob("*.seg")):
                 text = "writer.json is missing: nobody reads its events"
                 self._say("damage", f"writer {path.name}", text)
@@ -187,6 +191,8 @@ class _Check:
 
     def _check_log(self, writer: str, lane: Lane, *, final: bool) -> None:
         log, key = self._directory.log(writer, lane), log_key(writer, lane)
+        if lane is Lane.STREAM and not segment_numbers(log) and (final or not self._just_began(writer)):
+            self._say("damage", key, "it has no segments: whatever its writer recorded there is gone")
         if not log.is_dir():
             return
         found = self._found.logs[key] = LogFound()
@@ -231,6 +237,13 @@ class _Check:
             torn = _behind(segment_path(log, last[0]), position)
             cut = f"; {torn:,} bytes of a half-written event were cut" if torn else ""
             self._say("note", key, f"its writer was killed{cut}")
+
+    def _just_made(self) -> bool:
+        return time.time() - (self._directory.path / "run.json").stat().st_mtime < _BEGINNING
+
+    def _just_began(self, writer: str) -> bool:
+        record = self._directory.writer_record(writer)
+        return record is not None and time.time() - record.created < _BEGINNING
 
     def _check_segments(self, log: Path, key: str, found: LogFound, *, final: bool) -> tuple[int, Header] | None:
         """Read the headers; returns the number and the header of the last segment in use."""

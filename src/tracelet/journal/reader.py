@@ -231,7 +231,8 @@ class LogReader:
 
     def _resynchronise(self, found: Frames, end: int | None) -> bool:
         """Find the next whole frame behind damage, up to `end` (None: the file's)."""
-        data = os.pread(self._fd, (end or os.fstat(self._fd).st_size) - self._offset, self._offset)
+        left = (end or os.fstat(self._fd).st_size) - self._offset
+        data = os.pread(self._fd, max(0, left), self._offset)  # it may have been removed, and cut, just now
         most = self._sequence + len(data) // FRAME_SIZE
         for offset in range(0, len(data.rstrip(b"\0")), 8):
             if offset + FRAME_SIZE > len(data):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,7 @@ from tracelet.journal.supply import SMALLEST_SIZE
 from tracelet.journal.writer import FIRST_SIZE, LARGEST_SIZE, LogWriter
 
 _BULK_SIZE = 1 << 16
+_MOST_LOSSES = 64  # that are remembered by their reason; all are counted
 _LONGEST_SUFFIX = 20
 _POLL = 0.05  # seconds between two looks for room
 _RECLAIM = 0.2  # and between two attempts to have some, when there was nothing to give back
@@ -56,6 +58,8 @@ class Recorder:
         self.writer = directory.add_writer(rank, ranks)
         self.detached = False
         """Whether this is a forked child's copy, which must not touch the parent's journal."""
+        self.losses: deque[str] = deque(maxlen=_MOST_LOSSES)
+        """Why single events were lost, the latest; whoever tells the user takes them out."""
         self._on_rotate = on_rotate
         self._room = Room(directory.path, quota, min_free)
         self._room.measure()  # an earlier writer may have used it up
@@ -147,6 +151,7 @@ class Recorder:
     def lose(self, reason: str) -> None:
         """Count an event that can't be recorded."""
         self._stream.lose(reason)
+        self.losses.append(reason)
 
     @property
     def loss_reason(self) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
 import time
 from pathlib import Path
 
@@ -56,6 +57,9 @@ class Supply:
             vital: whether it is to be had although there is no room; only a full disk is a reason then.
         """
         spare, self._spare = self._spare, None
+        if spare is not None and not os.fstat(spare.fd).st_nlink:  # somebody deleted it; who reads would not see it
+            spare.close()
+            spare = None
         if spare is not None and (spare.number <= old.number or spare.size < size + HEADER_SIZE + RESERVE):
             self.discard(spare)
             spare = None

@@ -137,8 +137,8 @@ class RunWriter:
 
     @property
     def url(self) -> str | None:
-        """The run's page."""
-        return None if self._options.offline else str(self.session.run.url)
+        """The run's page; offline, the folder with W&B's files, which are all that there is of the run."""
+        return (self._folder.absolute() / "wandb").as_uri() if self._options.offline else str(self.session.run.url)
 
     def identity(self) -> dict[str, str]:
         """What leads to the run: for `wandb sync`, and for W&B's API."""
