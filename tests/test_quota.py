@@ -37,11 +37,12 @@ from tracelet.events import (
     RunFinished,
 )
 from tracelet.host.keeper import Keeper
-from tracelet.journal import LogReader, LogWriter, Recorder, RunDirectory, RunRecord, tally
-from tracelet.journal.reclaim import reclaim
+from tracelet.journal import Cursor, LogReader, LogWriter, Recorder, RunDirectory, RunRecord, tally
+from tracelet.journal.blobs import sync_file
+from tracelet.journal.reclaim import _alone, _sealed, reclaim
 from tracelet.journal.room import Room, in_words, size_on_disk
 from tracelet.journal.segment import SEALED, Header, read_header, segment_numbers, segment_path
-from tracelet.status import BackendStatus, read_status
+from tracelet.status import UNDELIVERED, BackendStatus, read_status
 from tracelet.testing import RecordingBackend
 
 NAME = "RecordingBackend"
@@ -384,10 +385,10 @@ def test_a_crash_at_any_step_of_removing_changes_no_account(tmp_path: Path, monk
     """After each system call of a removal a reader counts the same, and the next removal brings it to its end."""
     original = begin(tmp_path, NAME, quota=MIB)
     say(original, *range(4_000))
+    place = log_file(original, ImageLogged, "image")
     for _ in range(1000):
-        event = ImageLogged(1.0, "i", "blobs/none.png", 1, 1, True, 0, (), "png")
+        event = ImageLogged(1.0, "i", str(place), 100, place.stat().st_mtime_ns, False, 0, (), "png")
         original.append_bulk(Kind.IMAGE_LOGGED, encode(event))
-    log_file(original, ImageLogged, "image")
     deliver(original.directory)
     finish(original)
     calls = {"left": 0}
@@ -727,4 +728,299 @@ def test_removing_needs_the_cursors_on_the_disk_first(tmp_path: Path, monkeypatc
     assert synced[0] == recorder.directory.cursor(NAME)
     assert Path("cut") in synced
     monkeypatch.undo()
+    finish(recorder)
+
+
+def log_copy(recorder: Recorder, source: Path, kind: type[ArtifactLogged | ModelLogged] = ArtifactLogged) -> Path:
+    """Have a copy of a file in the journal, as the verbs do."""
+    place = recorder.copy_in(source)
+    path = recorder.directory.path / place
+    stat = path.stat()
+    event = kind(1.0, "file", str(place), stat.st_size, stat.st_mtime_ns, True)
+    assert recorder.append_bulk(kind.__struct_config__.tag, encode(event))  # type: ignore[arg-type]
+    return path
+
+
+def of_size(tmp_path: Path, size: int) -> Path:
+    path = tmp_path / f"{size}.bin"
+    path.write_bytes(random.randbytes(size))
+    return path
+
+
+def used(recorder: Recorder) -> int:
+    return sum(size_on_disk(recorder.directory.path / own) for own in ("journal", "blobs"))
+
+
+def test_large_files_go_although_their_events_are_few(tmp_path: Path) -> None:
+    """With a backend that keeps up, artifacts of many times the quota cost no metric, and it is kept."""
+    recorder, most = begin(tmp_path, NAME, quota=4 * MIB), 0
+    source = of_size(tmp_path, 400_000)
+    for portion in range(25):
+        log_copy(recorder, source)
+        assert say(recorder, *range(portion * 1_000, (portion + 1) * 1_000)) == 1_000
+        deliver(recorder.directory)
+        recorder.tend(sync=True)
+        most = max(most, used(recorder))
+    assert most <= 4 * MIB
+    finish(recorder)
+    deliver(recorder.directory, follow=True)
+    status = account(recorder.directory)
+    assert (status.delivered, status.dropped) == (25_026, {})
+
+
+def test_models_keep_nothing_else_from_being_removed(tmp_path: Path) -> None:
+    """Artifacts between models are removed, and each model stays."""
+    recorder = begin(tmp_path, NAME, quota=4 * MIB)
+    small, large = of_size(tmp_path, 1_000), of_size(tmp_path, 400_000)
+    models, artifacts = [], []
+    for _ in range(6):
+        models.append(log_copy(recorder, small, ModelLogged))
+        artifacts.append(log_copy(recorder, large))
+    deliver(recorder.directory)
+    assert reclaim(recorder.directory, ALL) > 2 * MIB
+    assert all(model.exists() for model in models)
+    assert not any(artifact.exists() for artifact in artifacts)
+    finish(recorder)
+
+
+def test_a_segment_that_ends_early_gives_its_space_back(tmp_path: Path) -> None:
+    """What was reserved for a segment and not used is free once it is synced, whoever has removed it by then."""
+    room = Room(tmp_path, quota=16 * MIB)
+    writer = LogWriter(tmp_path / "log", first_size=MIB, largest_size=MIB, room=room)
+    writer.append(Kind.IMAGE_LOGGED, b"x" * 100)
+    assert writer.rotate()
+    assert writer.rotate(), "there is nothing in it yet"
+    assert segment_numbers(tmp_path / "log") == [0, 1]
+    writer.append(Kind.IMAGE_LOGGED, b"x" * 100)
+    assert writer.rotate()
+    os.truncate(segment_path(tmp_path / "log", 1), 64)
+    writer.sync()
+    assert [segment_path(tmp_path / "log", n).stat().st_size for n in (0, 1, 2)] == [4096, 64, MIB]
+    assert not room.over(16 * MIB - 2 * MIB - 4096)
+    assert room.over(16 * MIB - 2 * MIB - 4095)
+    writer.seal()
+
+
+def test_files_of_a_finished_process_can_go_later(tmp_path: Path) -> None:
+    """A process that goes on with a run gives back what those before it took, the last file too."""
+    recorder = begin(tmp_path, NAME, quota=4 * MIB)
+    path = log_copy(recorder, of_size(tmp_path, 100_000))
+    finish(recorder)
+    deliver(recorder.directory)
+    later = Recorder(recorder.directory, bool, quota=4 * MIB)
+    assert reclaim(recorder.directory, ALL) > 100_000
+    assert not path.exists()
+    finish(later)
+
+
+@pytest.mark.parametrize("given", ["bytes", "function"])
+def test_room_is_made_for_a_large_file(tmp_path: Path, given: str) -> None:
+    """A file for which there would be room, were the delivered removed, is taken in, however large it is."""
+    recorder = begin(tmp_path, NAME, quota=4 * MIB)
+    for _ in range(9):
+        log_copy(recorder, of_size(tmp_path, 400_000))
+    deliver(recorder.directory)
+    content = bytes(3_000_000)
+    place = recorder.write_in(content if given == "bytes" else lambda file: file.write(content), "png")
+    event = ImageLogged(1.0, "large", str(place), len(content), 1, True, 0, (), "png")
+    assert recorder.append_bulk(Kind.IMAGE_LOGGED, encode(event))
+    assert (recorder.directory.path / place).exists()
+    assert used(recorder) <= 4 * MIB
+    finish(recorder)
+
+
+@pytest.mark.parametrize("given", ["bytes", "function"])
+def test_no_room_is_made_in_vain(tmp_path: Path, given: str) -> None:
+    """A file that no quota of this size could hold is refused, whether or not calls wait, and leaves nothing behind."""
+    recorder = begin(tmp_path, NAME, quota=MIB, patient=given == "bytes")
+    path = log_copy(recorder, of_size(tmp_path, 100_000))
+    deliver(recorder.directory)
+    content = bytes(2 * MIB)
+    with pytest.raises(OSError, match="quota of 1 MiB"):
+        recorder.write_in(content if given == "bytes" else lambda file: file.write(content), "png")
+    assert path.exists(), "nothing is removed for it"
+    assert not list(recorder.directory.blobs.glob("*.png"))
+    finish(recorder)
+
+
+def test_the_file_of_a_lost_event_is_deleted(tmp_path: Path) -> None:
+    """Where there is room for an image's file and not for its event, the file does not stay without it."""
+    recorder = begin(tmp_path, NAME, quota=4 * MIB)
+    place = recorder.write_in(b"x" * 1_000, "png")
+    recorder._room.take(4 * MIB)
+    event = ImageLogged(1.0, "i", str(place), 1_000, 1, True, 0, (), "png")
+    assert not recorder.append_bulk(Kind.IMAGE_LOGGED, encode(event))
+    assert not (recorder.directory.path / place).exists()
+    finish(recorder)
+
+
+def test_nobody_waits_for_what_is_never_removed(tmp_path: Path, eventually: Callable[..., None]) -> None:
+    """With on_full="block" calls wait while anything is to be delivered, then lose, and record once there is room."""
+    recorder = begin(tmp_path, NAME, quota=MIB, patient=True)
+    for _ in range(2):
+        log_copy(recorder, of_size(tmp_path, 400_000), ModelLogged)
+    done: list[int] = []
+    thread = threading.Thread(target=lambda: done.append(say(recorder, *range(10_000))), daemon=True)
+    thread.start()
+    said: list[str] = []
+    keeper = Keeper(lambda: None, [NAME], said.append)
+
+    def tend() -> None:
+        recorder._next_reclaim = 0.0
+        keeper._tend(recorder, sync=False)
+
+    eventually(lambda: tend() or recorder._ends)
+    for _ in range(20):
+        tend()
+    assert thread.is_alive(), "there is something that was not delivered"
+    deliver(recorder.directory)
+    eventually(lambda: tend() or not thread.is_alive())
+    assert done[0] < 10_000
+    assert (recorder.waiting_for, recorder.tallies()["0000/stream"].lost) == (None, 10_000 - done[0])
+    lost = [line for line in said if "are being lost" in line]
+    assert len(lost) == 1
+    assert "quota of 1 MiB is used up, and nothing of it can be removed" in lost[0]
+    assert "Models stay" in lost[0]
+    with pytest.raises(OSError, match="nothing of it can be removed"):
+        recorder.write_in(bytes(500_000), "png")
+    for path in recorder.directory.blobs.iterdir():
+        path.unlink()
+    recorder._room._due = 0.0
+    tend()
+    assert say(recorder, *range(1_000)) == 1_000
+    recorder.write_in(bytes(100_000), "png")
+    finish(recorder)
+
+
+def test_one_attempt_to_make_room_at_a_time(tmp_path: Path) -> None:
+    """While one process or thread gives back space of a run, others leave it alone, and wait if they are told to."""
+    recorder = begin(tmp_path, NAME, quota=MIB)
+    say(recorder, *range(10_000))
+    deliver(recorder.directory)
+    with _alone(recorder.directory, 0.0):
+        with pytest.raises(BlockingIOError):
+            reclaim(recorder.directory, ALL)
+        recorder.tend(sync=False)
+        assert recorder.room_problem is None
+        lock = recorder.directory.path / "reclaim.lock"
+        held = [fd for fd in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{fd}") == str(lock)]
+        childs = os.dup(int(held[0]))  # as a forked child has
+    freed: list[int] = []
+    barrier = threading.Barrier(3)
+
+    def work() -> None:
+        barrier.wait()
+        freed.append(reclaim(recorder.directory, ALL, 10.0))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    os.close(childs)
+    assert sorted(freed)[:2] == [0, 0]
+    assert sorted(freed)[2] > SEGMENT
+    found, damaged, removed = in_log(recorder.directory)
+    assert (found + removed, damaged) == (10_000, 0)
+    finish(recorder)
+
+
+def test_what_others_removed_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment or a file that another process removes right when it is looked at is passed over."""
+    recorder = begin(tmp_path, NAME, quota=4 * MIB)
+    for _ in range(3):
+        log_copy(recorder, of_size(tmp_path, 300_000))
+
+    def vanishing(place: Path) -> None:
+        place.unlink() if place.is_file() else None
+        sync_file(place)
+
+    blobs = list(recorder.directory.blobs.iterdir())
+    recorder._unsynced = [*blobs, recorder.directory.blobs]
+    monkeypatch.setattr("tracelet.journal.recorder.sync_file", vanishing)
+    recorder.tend(sync=True)
+    assert not any(path.exists() for path in blobs)
+    monkeypatch.undo()
+    deliver(recorder.directory)
+
+    def sealed(log: Path) -> Iterator[Any]:
+        for segment in _sealed(log):
+            segment.path.unlink()
+            yield segment
+
+    monkeypatch.setattr("tracelet.journal.reclaim._sealed", sealed)
+    assert reclaim(recorder.directory, ALL) == 0
+    finish(recorder)
+
+
+def test_a_missing_file_is_not_a_deleted_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recorder gives up when the run's directory is gone, and not because something else is."""
+    recorder = begin(tmp_path, NAME, quota=MIB)
+    said: list[str] = []
+    keeper = Keeper(lambda: None, [], said.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(recorder, "sync", partial(os.stat, tmp_path / "nothing"))
+        keeper._tend(recorder, sync=True)
+    assert recorder.loss_reason is None
+    assert "can't be synced" in said[0]
+    shutil.rmtree(recorder.directory.path)
+    (recorder.directory.path / "blobs").mkdir(parents=True)  # another rank keeps a file right then
+    keeper._tend(recorder, sync=True)
+    assert recorder.loss_reason == "the run's directory was deleted"
+
+
+def test_a_rank_knows_that_another_delivers(tmp_path: Path) -> None:
+    """A process that delivers nothing itself says what a full quota means by the run's backends, not by its own."""
+    (tmp_path / "alone").mkdir()
+    for place, backends, words in ((tmp_path, [NAME], "recorded again once"), (tmp_path / "alone", [], "Without a")):
+        recorder = begin(place, *backends, quota=MIB)
+        said: list[str] = []
+        keeper = Keeper(lambda: None, [], said.append)
+        keeper._recorder = recorder
+        say(recorder, *range(30_000))
+        keeper._tend(recorder, sync=False)
+        assert len(said) == 1
+        assert words in said[0]
+        finish(recorder)
+
+
+def test_room_that_can_t_be_made_stops_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When space can't be given back, that is said as such, tried again after a while, and the journal is synced."""
+    recorder = begin(tmp_path, NAME, quota=MIB)
+    say(recorder, *range(20_000))
+    said: list[str] = []
+    keeper = Keeper(lambda: None, [NAME], said.append)
+    tried: list[int] = []
+
+    def refuse(directory: RunDirectory, wanted: int, patience: float) -> int:
+        tried.append(wanted)
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tracelet.journal.recorder.reclaim", refuse)
+    for _ in range(2):
+        say(recorder, 1)
+        keeper._tend(recorder, sync=True)
+        assert recorder._stream._synced == recorder.tallies()["0000/stream"].recorded
+    assert len(tried) == 1
+    assert [line for line in said if "13" in line] == [
+        f"space can't be given back: [Errno 13] Permission denied ({recorder.directory.path}); it is tried again"
+    ]
+    assert not any("synced" in line for line in said)
+    finish(recorder)
+
+
+def test_what_an_sdk_lost_stays(tmp_path: Path) -> None:
+    """A log of which a backend's SDK took and lost events is kept: they are nowhere else, and nobody knows which."""
+    recorder = begin(tmp_path, NAME, quota=MIB)
+    say(recorder, *range(10_000))
+    deliver(recorder.directory)
+    cursor = Cursor.acquire(recorder.directory.cursor(NAME))
+    assert cursor is not None
+    with cursor:
+        count = cursor.log("0000/stream")
+        count.delivered -= 5
+        count.dropped[UNDELIVERED] = 5
+        cursor.save()
+    assert reclaim(recorder.directory, ALL) == 0
+    assert in_log(recorder.directory) == (10_000, 0, 0)
     finish(recorder)

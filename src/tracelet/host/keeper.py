@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
+import msgspec
+
 from tracelet._notices import say
 from tracelet.errors import DeliveryFailed
 from tracelet.journal import DELETED, Recorder, read_cursor
@@ -22,6 +24,9 @@ _MOST_REASONS = 5  # that are said of one topic
 
 _QUOTA = "the quota of"
 _ADVICE = {
+    "more than the quota of": "A larger quota= holds it",
+    "nothing of it can be removed": "Models stay, and so does what a backend has refused or lost; a larger quota= "
+    "holds more",
     _QUOTA: "Metrics, media and console lines are recorded again once the backends have taken what is there; "
     "a larger quota= holds more",
     "would stay free": "Metrics, media, files and console lines are recorded again once there is more space; "
@@ -89,13 +94,16 @@ class Keeper:
     def _tend(self, recorder: Recorder, *, sync: bool) -> None:
         try:
             recorder.tend(sync=sync)
-        except FileNotFoundError:
-            if recorder.loss_reason != DELETED:
-                recorder.give_up(DELETED, self._delivered)
         except OSError as error:
-            self._say_once(f"the journal can't be synced to the disk: {error}")
+            if not isinstance(error, FileNotFoundError) or not recorder.gone:
+                self._say_once(f"the journal can't be synced to the disk: {error}")
+            elif recorder.loss_reason != DELETED:
+                recorder.give_up(DELETED, self._delivered)
         if sync:
             self._synced = time.monotonic()
+        if recorder.room_problem is not None:
+            problem = f"space can't be given back: {recorder.room_problem} ({recorder.directory.path})"
+            self._say_once(f"{problem}; it is tried again", "room")
         self._tell_losses(recorder)
         waits = recorder.waiting_for
         if waits is not None:
@@ -121,9 +129,16 @@ class Keeper:
 
     def _advice(self, reason: str) -> str:
         """What can be done about a loss, if there is something."""
-        if _QUOTA in reason and not self._backends:
+        if _QUOTA in reason and not self._backends and not self._others():
             return ". Without a backend nothing of it is removed; a larger quota= holds more"
         return next((f". {advice}" for known, advice in _ADVICE.items() if known in reason), "")
+
+    def _others(self) -> bool:
+        """Whether another process delivers the run, such as that of rank 0."""
+        try:
+            return self._recorder is not None and bool(self._recorder.directory.read_record().backends)
+        except (OSError, msgspec.MsgspecError):
+            return False
 
     def _guarded(self, what: str, look_after: Callable[[], None]) -> None:
         try:

@@ -12,10 +12,12 @@ same, and the next attempt goes on:
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -40,6 +42,9 @@ from tracelet.journal.segment import (
     segment_path,
 )
 
+_LOST_LATER = "undelivered"  # `status.UNDELIVERED`, the count of what an SDK took and lost: it is nowhere else
+_PAUSE = 0.01
+
 
 class _Letter(msgspec.Struct):
     """What is needed of a dead letter."""
@@ -56,11 +61,18 @@ class _Found(msgspec.Struct):
     header: Header
 
 
-def reclaim(directory: RunDirectory, wanted: int) -> int:
+def reclaim(directory: RunDirectory, wanted: int, patience: float = 0.0) -> int:
     """Remove what all of the run's backends have until so many bytes are free; returns how many bytes that gave.
 
-    Kept are what any backend has refused (it is nowhere else), the models (they may still be registered), and the
-    newest segment of each log. A run without backends keeps everything.
+    Kept are what any backend has refused or its SDK has lost (it is nowhere else), the models (they may still be
+    registered), and the newest segment of each log. A run without backends keeps everything.
+
+    Args:
+        patience: for so many seconds, if another process, or thread, is at it.
+
+    Raises:
+        BlockingIOError: another one is at it.
+        OSError: something can't be read or removed.
     """
     try:
         backends = list(directory.read_record().backends)
@@ -68,6 +80,51 @@ def reclaim(directory: RunDirectory, wanted: int) -> int:
         return 0
     if not backends:
         return 0
+    with _alone(directory, patience):
+        return _reclaim(directory, backends, wanted)
+
+
+def all_have(directory: RunDirectory, ends: Mapping[str, int]) -> bool:
+    """Whether all of the run's backends have come so far, by log key. Raises OSError."""
+    try:
+        backends = directory.read_record().backends
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return False
+    records = [read_cursor(directory.cursor(name)) for name in backends]
+    return all(
+        not end or (key in record.logs and record.logs[key].position.sequence >= end)
+        for record in records
+        for key, end in ends.items()
+    )
+
+
+@contextmanager
+def _alone(directory: RunDirectory, patience: float) -> Iterator[None]:
+    """Keep others from giving back space of this run."""
+    fd = os.open(directory.path / "reclaim.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        end = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(_PAUSE)
+                continue
+            except OSError:
+                pass  # a file system without locks
+            break
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_UN)  # closing is not enough if a child was forked meanwhile
+    finally:
+        os.close(fd)
+
+
+def _reclaim(directory: RunDirectory, backends: list[str], wanted: int) -> int:
     cursors = {name: read_cursor(directory.cursor(name)) for name in backends}
     freed = 0
     synced = False
@@ -77,7 +134,7 @@ def reclaim(directory: RunDirectory, wanted: int) -> int:
             reached = min(
                 record.logs[key].position.sequence if key in record.logs else 0 for record in cursors.values()
             )
-            if not reached:
+            if not reached or any(_LOST_LATER in record.logs[key].dropped for record in cursors.values()):
                 continue
             refused: list[int] | None = None
             before: _Found | None = None
@@ -133,7 +190,10 @@ def _has_models(segment: _Found, lane: Lane) -> bool:
 
 
 def _frames(segment: _Found) -> Iterator[tuple[int, bytes]]:
-    header, data = segment.header, segment.path.read_bytes()
+    try:
+        header, data = segment.header, segment.path.read_bytes()
+    except FileNotFoundError:
+        return  # removed by another process just now
     for _, _, word, payload in frames_between(data, HEADER_SIZE, min(header.end, len(data)), 0, header.next):
         yield word, payload
 
@@ -163,7 +223,7 @@ def _remove(directory: RunDirectory, segment: _Found, lane: Lane, before: _Found
         size = os.fstat(fd).st_blocks * 512
         if os.fstat(fd).st_size > HEADER_SIZE:
             for event in _files_logged(segment) if lane is Lane.BULK else ():
-                freed += _delete(directory, event)
+                freed += delete_file(directory, event)
             os.ftruncate(fd, HEADER_SIZE)
             freed += size - os.fstat(fd).st_blocks * 512
         if before is not None and header.first <= before.header.next:
@@ -183,8 +243,8 @@ def _write_record(fd: int, header: Header) -> None:
     os.fdatasync(fd)  # before its files go
 
 
-def _delete(directory: RunDirectory, event: FileLogged) -> int:
-    """Delete an event's file or folder, if it is the run's own."""
+def delete_file(directory: RunDirectory, event: FileLogged) -> int:
+    """Delete an event's file or folder, if it is the run's own; returns how many bytes that gave. Raises OSError."""
     place = directory.path / event.path
     if not event.copied or place.parent != directory.blobs:
         return 0

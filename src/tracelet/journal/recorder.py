@@ -7,15 +7,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from tracelet.events import Lane
+from tracelet.codec import decode
+from tracelet.events import FileLogged, Kind, Lane
 from tracelet.journal.blobs import copy_in, copy_tree, files_in, measured, sync_file, write_in
 from tracelet.journal.directory import RunDirectory, log_key
 from tracelet.journal.process import HEARTBEAT, call_in_forked_children
 from tracelet.journal.reader import Tally
-from tracelet.journal.reclaim import reclaim
+from tracelet.journal.reclaim import all_have, delete_file, reclaim
 from tracelet.journal.room import Room, size_on_disk
 from tracelet.journal.supply import SMALLEST_SIZE
 from tracelet.journal.writer import FIRST_SIZE, LARGEST_SIZE, LogWriter
@@ -25,6 +27,8 @@ _MOST_LOSSES = 64  # that are remembered by their reason; all are counted
 _LONGEST_SUFFIX = 20
 _POLL = 0.05  # seconds between two looks for room
 _RECLAIM = 0.2  # and between two attempts to have some, when there was nothing to give back
+_TURN = 1.0  # that a call waits for another process's or thread's attempt to end
+_MOST_FILES = 1 << 28  # bytes that a segment's events refer to, where there is no quota
 
 DELETED = "the run's directory was deleted"
 
@@ -67,8 +71,16 @@ class Recorder:
         self._patient = patient
         self._waiting_for: str | None = None
         self._next_reclaim = 0.0
+        self._making_room = threading.Lock()
+        self._ends: dict[str, int] = {}  # of the logs when somebody began to wait, by log key; none if nobody does
+        self._granted = 0  # by then, see `Room`
+        self.room_problem: str | None = None
+        """Why the last attempt to make room failed; None if it did not."""
         self._stream = self._log(Lane.STREAM, FIRST_SIZE)
         self._bulk: LogWriter | None = None
+        self._most_files = _MOST_FILES if quota is None else quota // 16
+        self._files = 0  # bytes taken in since the bulk log's segment in use began
+        self._models = False  # whether that segment is one for models
         self._lock = threading.RLock()
         self._sync_lock = threading.RLock()
         self._blob_numbers = itertools.count()
@@ -97,7 +109,31 @@ class Recorder:
                 except OSError as error:
                     self._stream.lose(error.strerror or str(error))
                     return False
-        return self._bulk is not None and self._bulk.appender()(word, payload)
+        bulk = self._bulk
+        if bulk is None:
+            return False
+        if self._room.limited:
+            bulk.relax()  # room may have been made for its file just now
+            self._separate(bulk, models=word & 0xFF == Kind.MODEL_LOGGED)
+        taken = bulk.appender()(word, payload)
+        if not taken:
+            self._delete_file(word, payload)
+        files = self._files
+        if files >= self._most_files and bulk.rotate():  # a segment is full of events late, whatever their files take
+            self._files -= files
+        return taken
+
+    def _separate(self, bulk: LogWriter, models: bool) -> None:
+        """Have models, which keep their segment from being removed, in others than what is no model."""
+        if models != self._models and bulk.rotate():
+            self._models = models
+
+    def _delete_file(self, word: int, payload: bytes) -> None:
+        """Delete what nobody would ever find: the file of an event that is lost."""
+        event = decode(word, payload)
+        if isinstance(event, FileLogged):
+            with suppress(OSError):
+                self._room.take(-delete_file(self.directory, event))
 
     def copy_in(self, source: Path, *, expendable: bool = False) -> Path:
         """Copy a file or folder into the run's directory; returns the path relative to that.
@@ -106,7 +142,7 @@ class Recorder:
             expendable: whether it is refused when the quota is used up.
 
         Raises:
-            OSError: it can't be read, or there is no room.
+            OSError: it can't be read, or there is no room, and none could be made.
         """
         if self._room.limited:
             files = files_in(source, without=self.directory.path.parent) if source.is_dir() else ()
@@ -126,23 +162,60 @@ class Recorder:
             OSError: the disk refuses, or the quota is used up; or whatever a function as the content raises.
         """
         self._await_room(len(content) if isinstance(content, bytes) else 0, expendable=True)
-        return self._added(write_in(content, self.directory.blobs, self._blob_name(f".{suffix}")))
+        place = write_in(content, self.directory.blobs, self._blob_name(f".{suffix}"))
+        added = self._added(place)
+        if not isinstance(content, bytes):
+            try:
+                self._await_room(0, expendable=True, written=size_on_disk(place))  # which is known only now
+            except BaseException:
+                self._taken_back(place)
+                raise
+        return added
 
     def _added(self, place: Path) -> Path:
         """A blob's path relative to the run's directory; it is to be synced, and so are the folders with its name."""
         self._unsynced += [place, self.directory.blobs, self.directory.path]
         if self._room.limited:
-            self._room.take(size_on_disk(place))
+            size = size_on_disk(place)
+            self._room.take(size)
+            self._files += size
         return place.relative_to(self.directory.path)
 
-    def _await_room(self, size: int, expendable: bool) -> None:
-        """Raise OSError if a file of that size can't be taken in; a patient recorder waits until it can."""
-        while (reason := self._room.refusal(size, expendable=expendable)) is not None:
-            if not self._patient or self._stream.closed:
-                raise OSError(reason)
-            self._waiting_for = reason
-            time.sleep(_POLL)
-        self._waiting_for = None
+    def _taken_back(self, place: Path) -> None:
+        size = size_on_disk(place)
+        place.unlink(missing_ok=True)
+        self._room.take(-size)
+        self._files -= size
+
+    def _await_room(self, size: int, expendable: bool, written: int = 0) -> None:
+        """Make room for a file of that size, if there is not enough.
+
+        Args:
+            written: bytes of it that are there already.
+
+        Raises:
+            OSError: there is none, and for a patient recorder none to come.
+        """
+        if not self._room.limited:
+            return
+        needed = size + SMALLEST_SIZE if expendable else size  # its event may begin a segment
+        quota = self._room.quota
+        if expendable and quota is not None and needed + written > quota:  # and nothing is removed for it
+            raise OSError(self._room.refusal(needed + written))
+        tight = self._room.over(needed) and time.monotonic() >= self._next_reclaim
+        if tight or self._room.refusal(needed, expendable=expendable) is not None:
+            with suppress(OSError):  # there is room, or there is not
+                self._make_room(needed, _TURN)
+        try:
+            while (reason := self._room.refusal(needed, expendable=expendable)) is not None:
+                if not self._patient or self._stream.closed or not self._room.may_come(needed):
+                    raise OSError(reason)
+                self._waiting_for = reason
+                time.sleep(_POLL)
+        finally:
+            self._waiting_for = None
+        if expendable:
+            self._room.admit()
 
     def _blob_name(self, suffix: str) -> str:
         plain = "".join(char for char in suffix if char == "." or (char.isascii() and char.isalnum()))
@@ -180,31 +253,76 @@ class Recorder:
         if now >= self._next_beat:
             self._next_beat = now + HEARTBEAT
             self.directory.beat(self.writer)
-        self._make_room(now)
+        if self._room.limited and now >= self._next_reclaim:
+            self._look_for_room()
         for log in self._logs().values():
             log.prepare()
         if sync:
             self.sync()
-        if sync and not self.directory.path.is_dir():
+        if sync and self.gone:
             raise FileNotFoundError(str(self.directory.path))
 
-    def _make_room(self, now: float) -> None:
-        """Give back what all of the run's backends have, if room is short."""
-        if not self._room.limited or now < self._next_reclaim:
-            return
-        self._room.measure()
-        short = self._room.shortage(2 * self._largest)
-        if short:
-            freed = reclaim(self.directory, short)
+    @property
+    def gone(self) -> bool:
+        """Whether the run's directory was deleted, or this writer's part of it."""
+        return not self.directory.log(self.writer, Lane.STREAM).is_dir()
+
+    def _look_for_room(self) -> None:
+        """Make room where it is short, and end the waiting for what never comes."""
+        asked = self._room.asked()
+        try:
+            last = self._all_had_been_there(asked)
+            if not self._make_room(asked) and last and self._room.over(asked):
+                self._room.despair(asked)
+            self.room_problem = None
+        except BlockingIOError:
+            pass  # another process makes some
+        except OSError as error:
+            self.room_problem = str(error)
+
+    def _make_room(self, wanted: int, patience: float = 0.0) -> bool:
+        """Give back what all of the run's backends have, if room is short; returns whether it is not, then.
+
+        Args:
+            wanted: bytes for which somebody waits.
+            patience: seconds, see `reclaim`.
+
+        Raises:
+            OSError: space can't be given back, or another one is at it.
+        """
+        if not self._making_room.acquire(timeout=patience):
+            raise BlockingIOError
+        try:
+            self._room.measure()
+            short = self._room.shortage(2 * self._largest, wanted)
+            if not short:
+                return True
+            self._next_reclaim = time.monotonic() + _RECLAIM
+            freed = reclaim(self.directory, short, patience)
             self._room.take(-freed)
-            self._next_reclaim = now + (_RECLAIM if freed < short else 0.0)
+            if freed >= short:
+                self._next_reclaim = 0.0
+            return freed >= short
+        finally:
+            self._making_room.release()
+
+    def _all_had_been_there(self, asked: int) -> bool:
+        """Whether all backends have what was there when the waiting began, and nobody has got room since."""
+        if not asked:
+            self._ends = {}
+        elif not self._ends or self._granted != self._room.granted:
+            found = self.directory.tallies(self.tallies())
+            self._ends, self._granted = {key: one.recorded for key, one in found.items()}, self._room.granted
+        else:
+            return all_have(self.directory, self._ends)
+        return False
 
     def sync(self) -> None:
         """Make what was recorded survive a loss of power, files included. Raises OSError."""
         with self._sync_lock:  # as in `LogWriter.sync`
             count = len(self._unsynced)  # others may add to it meanwhile
             for place in dict.fromkeys(self._unsynced[:count]):
-                if place.exists():
+                with suppress(FileNotFoundError):  # removed meanwhile, by this process or another
                     sync_file(place)
             del self._unsynced[:count]
         for log in self._logs().values():
@@ -223,6 +341,8 @@ class Recorder:
         """
         try:
             if self._bulk is not None:
+                if self._room.quota is not None and self._files:
+                    self._bulk.rotate()  # so that a process that goes on with the run can remove these, too
                 self._bulk.seal()
         finally:
             self._stream.seal((word, payload))
@@ -232,6 +352,7 @@ class Recorder:
         self.detached = True
         self._lock = threading.RLock()
         self._sync_lock = threading.RLock()
+        self._making_room = threading.Lock()
         for log in self._logs().values():
             log.detach()
 

@@ -22,6 +22,7 @@ AWAITED = EXPENDABLE - {Kind.CONSOLE_LINE.value}
 _OWN = ("journal", "blobs")
 _BLOCK = 4096
 _LEAST_INTERVAL = 0.5
+_SILENCE = 1.0  # seconds after which who asked for room does not wait any more
 _SHARE = 50  # measuring takes at most one part in so many of the time
 
 
@@ -45,6 +46,11 @@ class Room:
         self._used = 0
         self._added = 0  # since measuring began
         self._due = 0.0
+        self._hopeless: int | None = None  # the least size for which waiting is of no use
+        self._asked = 0  # the most that somebody waits for
+        self._asked_at = 0.0
+        self.granted = 0
+        """How often there was room for what is `EXPENDABLE`."""
 
     @property
     def limited(self) -> bool:
@@ -67,7 +73,13 @@ class Room:
             if wanted <= least:
                 return 0
             wanted = max(wanted // 2 & -_BLOCK, least)
+        self.admit()
         return wanted
+
+    def admit(self) -> None:
+        """Say that there was room for what is `EXPENDABLE`."""
+        self.granted += 1
+        self._asked = 0  # whoever still waits asks again
 
     def refusal(self, size: int, *, expendable: bool = True) -> str | None:
         """Why so many bytes can't be taken; None if they can.
@@ -75,19 +87,50 @@ class Room:
         Args:
             expendable: whether they are for what is given up when the quota is used up.
         """
-        if expendable and self._quota is not None and self._used + size > self._quota:
-            return f"the quota of {in_words(self._quota)} is used up"
+        if expendable and self._quota is not None and self.over(size):
+            quota = in_words(self._quota)
+            if size > self._quota:
+                return f"it needs more than the quota of {quota}"
+            fixed = self._hopeless is not None and size >= self._hopeless
+            return f"the quota of {quota} is used up" + (", and nothing of it can be removed" if fixed else "")
         if self._min_free and self._free() - size < self._min_free:
             return f"less than {in_words(self._min_free)} would stay free on its disk"
         return None
 
-    def shortage(self, headroom: int) -> int:
-        """How many bytes must be given back so that there is so much room."""
+    def over(self, size: int) -> bool:
+        """Whether so many bytes more would be more than the quota."""
+        return self._quota is not None and self._used + size > self._quota
+
+    def may_come(self, size: int) -> bool:
+        """Whether it is of use to wait for so many bytes; if so, that is asked for."""
+        if self._quota is None or not self.over(size):
+            return True  # it is the disk that is full, for others to clear
+        if size > self._quota or (self._hopeless is not None and size >= self._hopeless):
+            return False
+        self._asked, self._asked_at = max(self._asked, size), time.monotonic()
+        return True
+
+    def asked(self) -> int:
+        """How many bytes somebody waits for, the most; 0 if nobody does."""
+        if time.monotonic() - self._asked_at > _SILENCE:
+            self._asked = 0
+        return self._asked
+
+    def despair(self, size: int) -> None:
+        """Say that waiting for so many bytes is of no use, until there is room for them."""
+        self._hopeless = size if self._hopeless is None else min(size, self._hopeless)
+        self._asked = 0
+
+    def shortage(self, headroom: int, wanted: int = 0) -> int:
+        """How many bytes must be given back so that there is so much room, besides what is wanted right now."""
+        if self._hopeless is not None and not self.over(self._hopeless):
+            self._hopeless = None
         short = 0
         if self._quota is not None:
-            short = self._used + min(max(headroom, self._quota // 16), self._quota // 2) - self._quota
+            headroom_in_quota = min(max(headroom, self._quota // 16), self._quota // 2)
+            short = self._used + min(headroom_in_quota + wanted, self._quota) - self._quota
         if self._min_free:
-            short = max(short, self._min_free + headroom - self._free())
+            short = max(short, self._min_free + headroom + wanted - self._free())
         return max(short, 0)
 
     def measure(self) -> None:

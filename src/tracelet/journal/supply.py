@@ -31,7 +31,7 @@ class Supply:
         room: how much may be taken; None is as much as there is.
     """
 
-    __slots__ = ("_directory", "_full_until", "_largest_size", "_room", "_spare", "may_pass", "problem")
+    __slots__ = ("_directory", "_full_until", "_largest_size", "_may_pass", "_room", "_spare", "_wanted", "problem")
 
     def __init__(self, directory: Path, largest_size: int, room: Room | None) -> None:
         self._directory = directory
@@ -41,8 +41,8 @@ class Supply:
         self._full_until = 0.0
         self.problem: str | None = None
         """Why there was no segment to be had the last time."""
-        self.may_pass = True
-        """Whether that may change by itself."""
+        self._may_pass = True
+        self._wanted = 0  # bytes, of which the last time there were too few
 
     def first(self, size: int) -> tuple[Segment, bool]:
         """A log's first segment, and whether there was room for it. Raises OSError."""
@@ -78,12 +78,29 @@ class Supply:
         """Whether there is no room, by the user's own settings."""
         return self._room is not None and self._room.refusal(SMALLEST_SIZE) is not None
 
+    def may_pass(self) -> bool:
+        """Whether there may be a segment later, without one event more."""
+        if not self._may_pass:
+            return False
+        if self._room is None or self._room.may_come(self._wanted):
+            return True
+        self.problem = self._room.refusal(self._wanted) or self.problem
+        return False
+
     def replenished(self, old: Segment) -> bool:
         """Whether there is room again, for a segment to follow `old`."""
         if self._room is None or self._room.grant(self._next_size(old), SMALLEST_SIZE):
             return True
-        self.problem = self._room.refusal(SMALLEST_SIZE) or self.problem
+        self.problem, self._wanted = self._room.refusal(SMALLEST_SIZE) or self.problem, SMALLEST_SIZE
         return False
+
+    def cut(self, segment: Segment, end: int) -> None:
+        """Give back the space behind a segment's frames, if that was not done. Raises OSError."""
+        end = (end + 4095) & -4096
+        if os.fstat(segment.fd).st_size > end:
+            os.ftruncate(segment.fd, end)
+            if self._room is not None:
+                self._room.take(end - segment.size)
 
     def discard(self, spare: Segment) -> None:
         """Delete a segment that is not in use."""
@@ -120,7 +137,7 @@ class Supply:
             least = max(least, min(SMALLEST_SIZE, wanted))
             wanted = least if vital else self._room.grant(wanted, least)
             if not wanted:
-                self.problem, self.may_pass = self._room.refusal(least), True
+                self.problem, self._may_pass, self._wanted = self._room.refusal(least), True, least
                 return None
         for number in itertools.count(old.number + 1):
             try:
@@ -129,7 +146,8 @@ class Supply:
                 continue  # left by a signal handler that came between creating a segment and using it
             except OSError as error:
                 self._full_until = time.monotonic() + RETRY_SPACE
-                self.problem, self.may_pass = error.strerror or str(error), error.errno in _FULL
+                self.problem, self._may_pass = error.strerror or str(error), error.errno in _FULL
+                self._wanted = 0
                 return None
         raise AssertionError("unreachable")
 

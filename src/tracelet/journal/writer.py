@@ -95,7 +95,7 @@ class LogWriter:
         self._lock = threading.RLock()
         self._sync_lock = threading.RLock()
         self._supply = Supply(directory, largest_size, room)
-        self._retired: list[Segment] = []
+        self._retired: list[tuple[Segment, int]] = []  # and where their frames end
         self._lost = 0
         self._synced = 0
         self._given_up = False
@@ -197,9 +197,11 @@ class LogWriter:
 
     def _refuse(self, kind: int) -> bool | None:
         """What becomes of an event for which there is no room."""
-        if self._patient and self._supply.may_pass and kind in AWAITED:
-            self.waiting_for = self._supply.problem
-            return None
+        if self._patient and kind in AWAITED:
+            waits = self._supply.may_pass()
+            self.waiting_for = self._supply.problem if waits else None
+            if waits:
+                return None
         return self._lose()
 
     def _lose(self) -> bool:
@@ -249,16 +251,17 @@ class LogWriter:
         self.loss_reason = self.waiting_for = None
         return True
 
-    def _switch(self, size: int, *, vital: bool = False) -> bool:
+    def _switch(self, size: int, *, vital: bool = False, early: bool = False) -> bool:
         """Switch to a segment with room for `size` bytes, if that is still needed; False if there is none.
 
         Args:
             vital: whether it is for events that are recorded although there is no room for others.
+            early: also if there is room in this one.
         """
         with self._lock:
             old, state = self._current, self._state
             sequence, tail, _, limit = state
-            if limit < 0 or tail + size <= limit:
+            if limit < 0 or (tail == HEADER_SIZE if early else tail + size <= limit):
                 return True
             fresh = self._supply.after(old, size, vital=vital)
             if fresh is None:
@@ -280,13 +283,23 @@ class LogWriter:
                 # Something was appended meanwhile: look again.
                 self._supply.discard(fresh) if self.closed else self._supply.keep(fresh)
                 return True
-            self._retired.append(old)
+            self._retired.append((old, tail))
             if limit > 0:
                 self.loss_reason = self.waiting_for = None
         self._on_rotate()
         return True
 
-    # What the keeper thread does, off the caller's path.
+    # What the keeper thread does, or who logs files, off the path of the other events.
+
+    def rotate(self) -> bool:
+        """Have what follows in another segment than what is there; False if there is no space for one."""
+        return self._switch(0, early=True) or self._switch(0, early=True, vital=True)
+
+    def relax(self) -> None:
+        """Take all events again, if there is room."""
+        with self._lock:
+            if self._state[3] == 0:
+                self._relax()
 
     def prepare(self) -> None:
         """Have the next segment ready, and take all events if there is room."""
@@ -309,9 +322,10 @@ class LogWriter:
                     os.fdatasync(current)
                 finally:
                     os.close(current)
-            for segment in retired:
+            for segment, end in retired:
                 os.fdatasync(segment.fd)
-                self._retired.remove(segment)
+                self._supply.cut(segment, end)
+                self._retired.remove((segment, end))
                 segment.close()
             self._synced = sequence
 
@@ -398,7 +412,7 @@ class LogWriter:
 
     def _close_all(self) -> None:
         """Let go of the files, as they are."""
-        segments, self._retired = [self._current, *self._retired], []
+        segments, self._retired = [self._current, *(segment for segment, _ in self._retired)], []
         self._supply.close()
         for segment in segments:
             segment.close()
