@@ -131,7 +131,7 @@ class FileVerbs(Verbs):
         if not source.is_dir():
             yield source, target
             return
-        for file in files_in(source, without=self.directory.parent):
+        for file in files_in(source, runs=self.directory.parent):
             yield file, f"{target}/{file.relative_to(source).as_posix()}"
 
     def _record(self, verb: str, work: Callable[[Recorder], None]) -> None:

@@ -143,7 +143,7 @@ class Source:
             if event.copied:
                 place.stat()
                 return None
-            files = files_in(place, without=self._directory.path.parent) if place.is_dir() else ()
+            files = files_in(place, runs=self._directory.path.parent) if place.is_dir() else ()
             return None if measured(place, files) == (event.size, event.mtime_ns) else _CHANGED
         except OSError:
             return _GONE

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+from tracelet.journal.directory import IGNORE_FILE, ignore_file
+
 _CANNOT = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.EBADF}
 
 
@@ -51,7 +53,7 @@ def copy_tree(source: Path, blobs: Path, name: str) -> Path:
     target = blobs / name
     try:
         target.mkdir()
-        for file in files_in(source, without=blobs.parent.parent):
+        for file in files_in(source, runs=blobs.parent.parent):
             copy_in(file, (target / file.relative_to(source)).parent, file.name)
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
@@ -59,11 +61,11 @@ def copy_tree(source: Path, blobs: Path, name: str) -> Path:
     return target
 
 
-def files_in(source: Path, *, without: Path) -> Iterator[Path]:
+def files_in(source: Path, *, runs: Path) -> Iterator[Path]:
     """The regular files of a folder and of those in it, by name; links are followed, but to no folder twice.
 
     Args:
-        without: a folder that is left out, with all that is in it.
+        runs: the folder of the runs, which is left out with all that is in it, and what `make_store` put beside it.
 
     Raises:
         OSError: a folder can't be read.
@@ -72,13 +74,15 @@ def files_in(source: Path, *, without: Path) -> Iterator[Path]:
     def raise_it(error: OSError) -> None:
         raise error
 
-    seen = {_identity(without)} if without.exists() else set()
+    seen = {_identity(runs)} if runs.exists() else set()
+    ignoring = ignore_file(runs.parent)
+    own = _identity(ignoring) if ignoring is not None else None
     for folder, folders, files in os.walk(source, followlinks=True, onerror=raise_it):
         place = Path(folder)
         seen.add(_identity(place))
         folders[:] = sorted(name for name in folders if _identity(place / name) not in seen)
         for name in sorted(files):
-            if (place / name).is_file():
+            if (place / name).is_file() and not (name == IGNORE_FILE and _identity(place / name) == own):
                 yield place / name
 
 
@@ -88,8 +92,8 @@ def measured(source: Path, files: Iterable[Path]) -> tuple[int, int]:
     return sum(one.st_size for one in found), max((one.st_mtime_ns for one in found), default=0)
 
 
-def _identity(folder: Path) -> tuple[int, int]:
-    found = folder.stat()
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
     return found.st_dev, found.st_ino
 
 

@@ -20,6 +20,9 @@ from tracelet.journal.process import Process, alive
 from tracelet.journal.reader import Tally, tally
 from tracelet.journal.segment import REMOVED, SEALED, SPARE, read_header, segment_numbers, segment_path
 
+IGNORE_FILE = ".gitignore"
+
+_IGNORE_ALL = "*\n"
 _ATTEMPTS = 10
 _LATE_START = 30.0  # seconds that the start of a launch's ranks may be apart
 
@@ -237,7 +240,16 @@ def make_store(folder: Path) -> None:
         folder.mkdir(parents=True)
     except FileExistsError:
         return
-    (folder / ".gitignore").write_text("*\n")
+    (folder / IGNORE_FILE).write_text(_IGNORE_ALL)
+
+
+def ignore_file(folder: Path) -> Path | None:
+    """The file by which git ignores all that is in the folder, as `make_store` writes it, if there is one."""
+    path = folder / IGNORE_FILE
+    try:
+        return path if path.read_text() == _IGNORE_ALL else None
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def log_key(writer: str, lane: Lane) -> str:

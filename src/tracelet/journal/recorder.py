@@ -145,7 +145,7 @@ class Recorder:
             OSError: it can't be read, or there is no room, and none could be made.
         """
         if self._room.limited:
-            files = files_in(source, without=self.directory.path.parent) if source.is_dir() else ()
+            files = files_in(source, runs=self.directory.path.parent) if source.is_dir() else ()
             self._await_room(measured(source, files)[0], expendable)
         name = self._blob_name(source.suffix)
         if source.is_dir():
