@@ -1,7 +1,8 @@
 """A hook of MkDocs: pages that live outside of docs/, links that a checkout and the site read alike, nothing from afar.
 
-Links are written as they lead in a checkout. A link to a file that is a page leads to that page; a link to any other
-file of the checkout (a folder of a plugin, say) is left as its text.
+Links are written as they lead in a checkout. A link to a file that is a page leads to that page, and has its title if
+it was called by the file's name; a link to any other file of the checkout (a folder of a plugin, say) is left as its
+text.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ OUTSIDE = {
 
 _PLACES = {page: file for file, page in OUTSIDE.items()}
 _LINK = re.compile(r"\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?!\w+:)(?P<path>[^)#\s]*)(?P<anchor>#[^)\s]*)?\)")
+_TITLE = re.compile(r"^# (?P<title>.+)$", re.M)
 _CODE = re.compile(r"^(`{3,})[^\n]*\n.*?^\1$", re.M | re.S)
 _LOADED = re.compile(r"<(?:script|img|iframe|source|audio|video)[^>]* src=[\"']?(?:https?:)?//[^>]*>", re.I)
 _STYLED = re.compile(r"<link(?=[^>]* rel=[\"']?(?:stylesheet|preconnect|preload|icon))[^>]*(?:https?:)?//[^>]*>", re.I)
@@ -58,6 +60,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             if not (root / target).exists():
                 log.warning(f"{at}: {link.group()} leads nowhere")
             return text
+        if text == path:
+            text = _title((root / target).read_text(), text)
         return f"[{text}]({posixpath.relpath(uri, posixpath.dirname(at) or '.')}{anchor})"
 
     parts, end = [], 0
@@ -65,6 +69,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         parts += [_LINK.sub(lead, markdown[end : code.start()]), code.group()]
         end = code.end()
     return "".join((*parts, _LINK.sub(lead, markdown[end:])))
+
+
+def _title(markdown: str, default: str) -> str:
+    found = _TITLE.search(markdown)
+    return found["title"] if found else default
 
 
 def on_post_build(config: MkDocsConfig) -> None:

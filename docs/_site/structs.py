@@ -1,6 +1,7 @@
-"""An extension of Griffe: what a class says of its fields under "Attributes:" becomes the fields' own text.
+"""An extension of Griffe: each attribute is there once, with its own text, its type and its default.
 
-So a struct's page has each field once, with its type and its default.
+What a class says of its fields under "Attributes:" becomes the fields' own text. An attribute that keeps an argument of
+`__init__` has the argument's type.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from griffe import Attribute, Class, Docstring, Extension
+from griffe import Attribute, Class, Docstring, Extension, Function
 
 _SECTION = re.compile(r"^Attributes:\n(?P<entries>(?:[ \t]+.*\n?|\n)*)", re.M)
 _ENTRY = re.compile(r"^ {4}(?P<names>\w+(?:, \w+)*): (?P<text>.*(?:\n(?: {5,}.*|\s*$))*)", re.M)
@@ -16,6 +17,7 @@ _ENTRY = re.compile(r"^ {4}(?P<names>\w+(?:, \w+)*): (?P<text>.*(?:\n(?: {5,}.*|
 
 class Fields(Extension):
     def on_class(self, *, cls: Class, **_: Any) -> None:
+        self._type_kept_arguments(cls)
         docstring = cls.docstring
         section = _SECTION.search(docstring.value) if docstring is not None else None
         if docstring is None or section is None:
@@ -27,3 +29,14 @@ class Fields(Extension):
                 if isinstance(field, Attribute) and field.docstring is None:
                     field.docstring = Docstring(text, parent=field, parser=docstring.parser)
         docstring.value = (docstring.value[: section.start()] + docstring.value[section.end() :]).strip()
+
+    def _type_kept_arguments(self, cls: Class) -> None:
+        begin = cls.members.get("__init__")
+        if not isinstance(begin, Function):
+            return
+        for attribute in cls.members.values():
+            if not isinstance(attribute, Attribute) or attribute.annotation is not None:
+                continue
+            if (argument := str(attribute.value)) in begin.parameters:
+                attribute.annotation = begin.parameters[argument].annotation
+                attribute.value = None
