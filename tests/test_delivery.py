@@ -512,6 +512,10 @@ def test_a_script_ends_in_time_when_the_server_is_down(tmp_path: Path, train: Tr
         + """
 for i in range(100): run.log_metric('m', 1.0, i)
 started = time.monotonic()
+while run.status().backends['faulty_backends:Down'].last_error is None:  # it takes its time to begin
+    assert time.monotonic() < started + 30
+    time.sleep(0.01)
+started = time.monotonic()
 tracelet.stop_logging(timeout=1)
 print(time.monotonic() - started)
 """

@@ -594,7 +594,7 @@ async def test_an_async_runs_end_tells_it_too(tmp_path: Path, capsys: pytest.Cap
     """Elsewhere than on a terminal the line is said once, and not at all within the first second."""
     sys.path.append(str(HERE))
     try:
-        async with tracelet.open_run("faulty_backends:Down", directory=tmp_path, close_timeout=1.6) as run:
+        async with tracelet.open_run("faulty_backends:Down", directory=tmp_path, close_timeout=2.4) as run:
             run.log_metric("m", 1.0)
     finally:
         sys.path.remove(str(HERE))

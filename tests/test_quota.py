@@ -865,16 +865,17 @@ def test_nobody_waits_for_what_is_never_removed(tmp_path: Path, eventually: Call
     said: list[str] = []
     keeper = Keeper(lambda: None, [NAME], said.append)
 
-    def tend() -> None:
+    def tended() -> bool:
         recorder._next_reclaim = 0.0
         keeper._tend(recorder, sync=False)
+        return True
 
-    eventually(lambda: tend() or recorder._ends)
+    eventually(lambda: tended() and recorder._ends)
     for _ in range(20):
-        tend()
+        tended()
     assert thread.is_alive(), "there is something that was not delivered"
     deliver(recorder.directory)
-    eventually(lambda: tend() or not thread.is_alive())
+    eventually(lambda: tended() and not thread.is_alive())
     assert done[0] < 10_000
     assert (recorder.waiting_for, recorder.tallies()["0000/stream"].lost) == (None, 10_000 - done[0])
     lost = [line for line in said if "are being lost" in line]
@@ -886,7 +887,7 @@ def test_nobody_waits_for_what_is_never_removed(tmp_path: Path, eventually: Call
     for path in recorder.directory.blobs.iterdir():
         path.unlink()
     recorder._room._due = 0.0
-    tend()
+    tended()
     assert say(recorder, *range(1_000)) == 1_000
     recorder.write_in(bytes(100_000), "png")
     finish(recorder)

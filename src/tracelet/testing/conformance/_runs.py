@@ -142,7 +142,7 @@ _FIRST = """
 import sys, time, msgspec, tracelet
 backend, given, run_id, directory, points = msgspec.json.decode(sys.stdin.buffer.read())
 sys.path[:0] = given.pop("path")
-run = tracelet.start_logging(given, "killed", "conformance", directory=directory, run_id=run_id)
+run = tracelet.start_logging(given, "killed", "conformance", directory=directory, run_id=run_id, capture=False)
 for step in range(points):
     run.log_metric("m", step / 4, step)
 print(flush=True)
@@ -156,7 +156,9 @@ def _log_and_kill(backend: str, options: dict[str, Any], directory: Path) -> str
     run_id = str(uuid.uuid4())
     place = RunDirectory(directory / "runs" / run_id)
     _log_and_be_killed(given, place, backend)
-    run = tracelet.start_logging(given, "killed", "conformance", directory=directory, run_id=run_id, resume="must")
+    run = tracelet.start_logging(
+        given, "killed", "conformance", directory=directory, run_id=run_id, resume="must", capture=False
+    )
     try:
         for step in range(_POINTS // 3, _POINTS):
             run.log_metric("m", step / 4, step)
