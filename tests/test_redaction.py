@@ -40,6 +40,16 @@ SECRETS = [
     ("client_secret: xyz", "client_secret: <redacted>"),
     ("GET (http://host/?a=1&sig=xyz): 403", "GET (http://host/?a=1&sig=<redacted>): 403"),
     ("failed with url: /api?key=xyz&a=1", "failed with url: /api?key=<redacted>&a=1"),
+    ("auth=('me', 'hunter2')", "auth=<redacted>"),
+    ("login(api_key=['a1', 'b2'], x=1)", "login(api_key=<redacted>, x=1)"),
+    ("password=b'hunter2', x=1", "password=<redacted>, x=1"),
+    ("api_key=SecretStr('hunter2') x", "api_key=<redacted> x"),
+    ("password=(", "password=<redacted>"),
+    ("os.environ['API_KEY'] = 'hunter2'", "os.environ['API_KEY'] = <redacted>"),
+    ("DB_PWD=hunter2", "DB_PWD=<redacted>"),
+    ("password: 12345678", "password: <redacted>"),
+    ("a\n-----BEGIN PRIVATE KEY-----\nMIIE\nab+/\n-----END PRIVATE KEY-----\nb", "a\n<redacted>\nb"),
+    ("-----BEGIN RSA PRIVATE KEY-----\nMIIE", "<redacted>"),
 ]
 HARMLESS = [
     "epoch 3: loss=0.31 acc=0.9",
@@ -53,6 +63,9 @@ HARMLESS = [
     "GET http://host/?max_tokens=512&tokenizer=gpt2&sort_by=key&auth=true&key_type=rsa&public_key=abc",
     "is it x=1? key=2, or ?=3",
     "the key to success: patience",
+    "OLDPWD=/home/me",
+    "num_passwords: 512, secret_length=16",
+    "forward_pass: 3 ms, passed: 7",
 ]
 
 
@@ -98,6 +111,28 @@ def test_the_quick_look_misses_nothing(before: str, secret: str, after: str) -> 
         ('+wandb.login(key="0123456789abcdef01234567")', "+wandb.login(key=<redacted>)"),
         ('+h["Authorization"] = "Bearer abcdef0123"', '+h["Authorization"] = "Bearer <redacted>"'),
         ('+get(f"http://h/?key={key}&sig=abc")', '+get(f"http://h/?key={key}&sig=<redacted>")'),
+        (r'+    "os.environ[\"API_KEY\"] = \"abcd1\"\n",', r'+    "os.environ[\"API_KEY\"] = <redacted>\n",'),
+        (r'+    "api_key = \"abcd1\"\n"', r'+    "api_key = <redacted>\n"'),
+        ('+password: "a b c"', "+password: <redacted>"),
+        ("+api_key: abcd1 # mine", "+api_key: <redacted> # mine"),
+        ("+API_KEY=abcd1  # mine", "+API_KEY=<redacted>  # mine"),
+        ("+ARG DB_PASSWORD=abcd", "+ARG DB_PASSWORD=<redacted>"),
+        ("+ENV API_KEY abcd1", "+ENV API_KEY <redacted>"),
+        ('+  - "SECRET_KEY=abcd1"', '+  - "SECRET_KEY=<redacted>"'),
+        ("+PGPASSWORD=abcd1 psql", "+PGPASSWORD=<redacted> psql"),
+        ("+docker run -e API_KEY=abcd1 x", "+docker run -e API_KEY=<redacted> x"),
+        ("+python t.py --password=abcd1 --lr 1", "+python t.py --password=<redacted> --lr 1"),
+        ('+API_KEY = """abcd1"""', "+API_KEY = <redacted>"),
+        ("+password = 12345678", "+password = <redacted>"),
+        (
+            r'+{"key": "-----BEGIN PRIVATE KEY-----\nMII=\n-----END PRIVATE KEY-----\n"}',
+            r'+{"key": "<redacted>\n"}',
+        ),
+        ('+    password_help = "Enter your password"', None),
+        ("+parser.add_argument('--password', help='the password of the server')", None),
+        ("+connect(PASSWORD=options.password, TOKEN=token)", None),
+        ("+RUN test -n $API_KEY", None),
+        ("+    loss = forward_pass(x)", None),
         ('+x = options.get("token_type", "bearer")', None),
         ('+tokens.update({"pad_token": "[PAD]", "eos_token": "</s>"})', None),
         ('+fields = ("password", "username")', None),
@@ -127,6 +162,27 @@ def test_command_lines_lose_the_values_of_secret_options() -> None:
         "--max-tokens 512 --lr 1 --auth --seed 1 http://h/x -v"
     )
     assert " ".join(redacted_arguments(command.split())) == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["--password", "12345678"], ["--password", "<redacted>"]),
+        (["--db_pwd", "hunter2", "db_pass=x1"], ["--db_pwd", "<redacted>", "db_pass=<redacted>"]),
+        (["--pass", "hunter2", "--passes", "3"], ["--pass", "<redacted>", "--passes", "3"]),
+        (["--wandb-key", "0123456789abcdef01"], ["--wandb-key", "<redacted>"]),
+        (["++wandb.key=0123456789abcdef01"], ["++wandb.key=<redacted>"]),
+        (["--sort-key", "val_loss_of_the_last_epoch", "--key", "3"], None),
+        (
+            ["-c", "import os\nos.environ['API_KEY'] = 'hunter2'"],
+            ["-c", "import os\nos.environ['API_KEY'] = <redacted>"],
+        ),
+        (["--lr", "x=1", "config.yaml"], None),
+    ],
+)
+def test_options_of_other_names_and_forms(command: list[str], expected: list[str] | None) -> None:
+    """Passwords of digits only, names that end in pass or key, and programs on the command line."""
+    assert redacted_arguments(command) == (expected or command)
 
 
 def test_logins_are_taken_out_of_urls_only() -> None:
@@ -175,6 +231,11 @@ def test_parameters_lose_the_secrets_in_their_urls() -> None:
         "set('a_token', " * 2_000,
         "token: a" * 4_000,
         "password='" + "\\a" * 10_000,
+        "password=(" * 3_000,
+        "-----BEGIN PRIVATE KEY " * 1_000 + "-----END",
+        "API_KEY" * 4_000,
+        "--secret" * 4_000,
+        '\\"' * 10_000 + "password",
     ],
     ids=lambda text: text[:12],
 )

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import anyio
 import pytest
 
+import tracelet
 from tracelet._discovery import find, public_options
-from tracelet._secrets import learn, learn_named, public
+from tracelet._secrets import learn_named, public
 from tracelet.codec import encode
-from tracelet.errors import BrokenBackend, InvalidOptions
+from tracelet.errors import BrokenBackend, InvalidOptions, UnknownBackend
 from tracelet.events import Kind, RunFinished
 from tracelet.host.sync import Backlog, deliver, find_backlogs
 from tracelet.journal import Recorder, RunDirectory, RunRecord
@@ -24,12 +28,16 @@ CANARY = "zeisig-4711"
 """In all secrets of these tests."""
 
 PLUGIN = f"""
-    import logging, msgspec, os, sys
+    import logging, msgspec, os, sys, threading, warnings
     from typing import Annotated
     from tracelet.backend import Idempotency, Opened, Secret
     from tracelet.delivery import Delivery
     from tracelet.errors import Rejected, Transient
     from tracelet.events import MetricsLogged, ParamsLogged
+
+    class Server(msgspec.Struct):
+        name: str
+        sesame: Annotated[str, Secret]
 
     class Indiscreet:
         delivery = Delivery(linger=0.05, lanes=1)
@@ -37,6 +45,9 @@ PLUGIN = f"""
         idempotency = Idempotency.APPENDS
         class Options(msgspec.Struct, forbid_unknown_fields=True):
             token: Annotated[str | None, Secret] = None
+            sesame: Annotated[str | None, Secret] = None
+            more: Annotated[list[str] | None, Secret] = None
+            servers: list[Server] = []
             url: str = "http://127.0.0.1:1"
             def __post_init__(self):
                 if self.token == "{CANARY}-wrong":
@@ -44,10 +55,20 @@ PLUGIN = f"""
         def __init__(self, options, run):
             self.options, self.tries = options, 0
         def everything(self):
-            return f"{{self.options.token}} {{self.options.url}} {{os.environ['VENDOR_API_KEY']}}"
+            return f"{{self.options}} {{os.environ['VENDOR_API_KEY']}}"
         async def open(self, state):
-            logging.getLogger("vendor").warning("signing in with %s", self.everything())
-            return Opened(None, None)
+            if "tracelet.host.deliver" in sys.modules:  # elsewhere the output is the training's own
+                logging.getLogger("vendor").warning("signing in with %s", self.everything())
+                print("printed", self.everything()[:50], end="")
+                print(self.everything()[50:])
+                sys.stderr.write(f"written {{self.everything()}}\\n")
+                warnings.warn(f"warned of {{self.everything()}}")
+                thread = threading.Thread(target=self.fail)
+                thread.start()
+                thread.join()
+            return Opened(None, self.options.url)
+        def fail(self):
+            raise ValueError(f"raised in a thread {{self.everything()}}")
         async def export(self, batch):
             self.tries += 1
             if self.tries == 1:
@@ -55,7 +76,8 @@ PLUGIN = f"""
             try:
                 raise RuntimeError(self.everything())
             except RuntimeError:
-                logging.getLogger("vendor").exception("as always")
+                if "tracelet.host.deliver" in sys.modules:
+                    logging.getLogger("vendor").exception("as always")
             raise Rejected(self.everything())
         async def finish(self, outcome, time):
             raise ValueError(self.everything())
@@ -63,14 +85,36 @@ PLUGIN = f"""
             pass
 """
 
+OPTIONS = {
+    "token": f"{CANARY}-option",
+    "sesame": f"{CANARY}-of-another-name",
+    "more": [f"{CANARY}-in-a-list"],
+    "servers": [{"name": "one", "sesame": f"{CANARY}-within"}],
+    "url": f"http://me:{CANARY}-in-url@127.0.0.1:1/?a=b&token={CANARY}-in-query",
+}
+
 TRAIN = f"""
-    import os, subprocess, sys, time, tracelet
-    options = {{"token": "{CANARY}-option", "url": "http://me:{CANARY}-in-url@127.0.0.1:1/?a=b&token={CANARY}-in-query"}}
-    run = tracelet.start_logging({{"indiscreet:Indiscreet": options}}, "canary", capture=True)
-    run.log_metric("loss", 0.5, 1)
-    print("api_key=" + os.environ["VENDOR_API_KEY"], flush=True)
+    import anyio, os, subprocess, sys, time, tracelet
+    options, host = {OPTIONS}, sys.argv[1]
+    def log(run):
+        run.log_metric("loss", 0.5, 1)
+        print("api_key=" + os.environ["VENDOR_API_KEY"], flush=True)
+        print("opened by", options["sesame"], options["more"], flush=True)
+    def lettered(run):
+        return run.status().backends["indiscreet:Indiscreet"].dead_lettered
+    async def in_loop():
+        async with tracelet.open_run({{"indiscreet:Indiscreet": options}}, "canary", capture=True) as run:
+            log(run)
+            with anyio.fail_after(30):
+                while not lettered(run):
+                    await anyio.sleep(0.01)
+    if host == "loop":
+        anyio.run(in_loop)
+        sys.exit()
+    run = tracelet.start_logging({{"indiscreet:Indiscreet": options}}, "canary", capture=True, host=host)
+    log(run)
     deadline = time.monotonic() + 30
-    while not run.status().backends["indiscreet:Indiscreet"].dead_lettered:
+    while not lettered(run):
         assert time.monotonic() < deadline, run.status()
         time.sleep(0.01)
     for process in filter(str.isdecimal, os.listdir("/proc")):
@@ -94,54 +138,131 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_canary_is_found_nowhere(place: Path) -> None:
+@pytest.mark.parametrize("host", ["process", "thread", "loop"])
+def test_a_canary_is_found_nowhere(place: Path, host: str) -> None:
     """Neither on the disk, nor in the process list, a message, a log, or what the commands show: whatever the backend
-    says, logs and raises."""
-    subprocess.run(["git", "init", "-q"], check=True)
-    subprocess.run(["git", "add", "indiscreet.py"], check=True)  # train.py, with its secret, is not tracked
-    command = [
-        sys.executable,
-        "train.py",
-        "--api-key",
-        f"{CANARY}-in-arguments",
-        f"--url=http://a:{CANARY}@host/?sig={CANARY}",
-    ]
+    says, logs, prints and raises, and whatever stands in the code."""
+    (place / "notes.txt").write_text("nothing yet\n")
+    for command in (["init", "-q"], ["add", "indiscreet.py", "notes.txt"], [*_COMMIT]):
+        subprocess.run(["git", *command], check=True)  # train.py, with its secret, is not tracked
+    (place / "notes.txt").write_text(f"say {OPTIONS['sesame']}\n")
+    arguments = [f"--open={OPTIONS['sesame']}", "--api-key", f"{CANARY}-in-arguments"]
+    arguments += [f"--url=http://a:{CANARY}@host/?sig={CANARY}"]
+    command = [sys.executable, "train.py", host, *arguments]
     environment = os.environ | {"TRACELET_CLOSE_TIMEOUT": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"api_key={CANARY}-in-environment\n"  # what it prints is its own
+    assert done.stdout.startswith(f"api_key={CANARY}-in-environment\n")  # what it prints is its own
     assert CANARY not in done.stderr
     (path,) = (place / ".tracelet" / "runs").iterdir()
     name = "indiscreet:Indiscreet"
     status = read_status(RunDirectory(path)).backends[name]
     assert status.dead_lettered
-    log = RunDirectory(path).delivery_log(name).read_text()
-    assert "signing in with" in log  # there was something to find
-    assert "as always" in log
+    if host == "process":
+        log = RunDirectory(path).delivery_log(name).read_text()
+        for said in ("signing in with", "as always", "printed", "written", "warned of", "raised in a thread"):
+            assert said in log, log  # there was something to find
     shown = ""
-    for arguments in (["status"], ["status", path.name], ["status", "--json"], ["sync", "--timeout", "0"], ["config"]):
-        command = [sys.executable, "-m", "tracelet", *arguments]
+    for given in (["status"], ["status", path.name], ["status", "--json"], ["sync", "--timeout", "0"], ["config"]):
+        command = [sys.executable, "-m", "tracelet", *given]
         result = subprocess.run(command, capture_output=True, text=True, timeout=100)
         assert result.returncode in (0, 1), result.stderr
         shown += result.stdout + result.stderr
     assert "127.0.0.1" in shown
     assert CANARY not in shown
-    for file in path.rglob("*"):
-        if file.is_file():
-            assert CANARY.encode() not in file.read_bytes(), file
+    patches = [file for file in path.rglob("*.patch") if b"+say <redacted>" in file.read_bytes()]
+    assert patches
+    assert _holding(path, CANARY) == []
 
 
-def test_errors_do_not_repeat_a_secret(place: Path) -> None:
-    """What a plugin says of an option it refuses, or when it can't be loaded, is shown without the secret in it."""
-    with pytest.raises(InvalidOptions) as refused:
-        find("indiscreet:Indiscreet", {"token": f"{CANARY}-wrong"})
-    assert "is no token" in str(refused.value)
-    (place / "broken.py").write_text(f"raise ImportError('with {CANARY}-option, on http://me:{CANARY}@host/')")
-    learn(f"{CANARY}-option")
+def _holding(place: Path, text: str) -> list[Path]:
+    """The files below a folder that have a text in them, or in their names."""
+    return [path for path in place.rglob("*") if text in str(path) or (path.is_file() and text in _read(path))]
+
+
+def _read(file: Path) -> str:
+    return file.read_bytes().decode("latin-1")
+
+
+_COMMIT = ("-c", "user.name=me", "-c", "user.email=me@host", "commit", "-q", "-m", "begin")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"token": f"{CANARY}-wrong"}, "is no token"), ({"sesame": CANARY, "url": 3}, "url")],
+)
+def test_errors_do_not_repeat_a_secret(place: Path, options: dict[str, object], said: str) -> None:
+    """What a plugin says of an option it refuses is shown without the secret in it, also in the traceback."""
+    with pytest.raises(InvalidOptions, match=said) as refused:
+        find("indiscreet:Indiscreet", options)
+    assert CANARY not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        f"raise ImportError('with {CANARY}-option, on http://me:{CANARY}@host/')",
+        f"""
+            import msgspec
+            class Backend:
+                delivery = handles = idempotency = open = export = finish = close = None
+                class Options(msgspec.Struct):
+                    api_key: str = ""
+                    def __post_init__(self):
+                        raise OSError("{CANARY}-option")
+        """,
+    ],
+    ids=["module", "options"],
+)
+def test_a_plugin_that_is_broken_tells_no_secret(
+    place: Path, module: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its options are not known, so only what can hardly be a secret is kept; its error is shown without them."""
+    (place / "broken.py").write_text(dedent(module))
+    monkeypatch.setenv("VENDOR_API_KEY", f"{CANARY}-option")
+    monkeypatch.delitem(sys.modules, "broken", raising=False)
+    hidden = {"headers": {"A": CANARY}, "servers": [{"password": CANARY}], "pwd": CANARY, "auth": CANARY, "tok": CANARY}
+    kept = {"url": f"http://me:{CANARY}@host/", "size": 3, "delivery": {"linger": 2.0}}
+    given = {"broken:Backend": hidden | kept} if "ImportError" in module else {"broken:Backend": {}}
+    run = tracelet.start_logging(given, "broken", "secrets", capture=False)
     with pytest.raises(BrokenBackend) as broken:
         find("broken:Backend")
-    for error in (refused.value, broken.value):
-        assert CANARY not in str(error)
+    run.finish(timeout=0)
+    assert CANARY not in "".join(traceback.format_exception(broken.value)) + capsys.readouterr().err
+    assert _holding(run.directory, CANARY) == []
+    if "ImportError" in module:
+        record = RunDirectory(run.directory).read_record()
+        assert record.backends["broken:Backend"] == kept | {"url": "http://host/"}
+
+
+def test_delivery_tells_no_secret_of_a_plugin_that_breaks_there(place: Path, eventually: Callable[..., None]) -> None:
+    """What the delivery process finds wrong is in the log and the status without the secret."""
+    source = (place / "indiscreet.py").read_text()
+    fault = "\nif 'tracelet.host.deliver' in sys.modules:\n    raise ImportError(os.environ['VENDOR_API_KEY'])\n"
+    (place / "indiscreet.py").write_text(source + fault)
+    run = tracelet.start_logging({"indiscreet:Indiscreet": OPTIONS}, "broken", "secrets", capture=False)
+    try:
+        eventually(lambda: run.status().backends["indiscreet:Indiscreet"].state == "failed")
+    finally:
+        run.finish(timeout=0)
+    assert "<redacted>" in str(run.status().backends["indiscreet:Indiscreet"].last_error)
+    assert _holding(run.directory, CANARY) == []
+
+
+@pytest.mark.parametrize(
+    ("backend", "error"),
+    [
+        ({"jsonl": f"http://me:{CANARY}@host/"}, TypeError),
+        (f"http://me:{CANARY}@host/", UnknownBackend),
+        ({"jsonl": {"delivery": CANARY}}, TypeError),
+    ],
+)
+def test_what_stands_in_a_wrong_place_is_not_repeated(place: Path, backend: Any, error: type[Exception]) -> None:
+    """A value in place of options, or of a name, is told by its type."""
+    with pytest.raises(error) as refused:
+        tracelet.start_logging(backend)
+    assert CANARY not in "".join(traceback.format_exception(refused.value))
+    assert not (place / ".tracelet").exists()
 
 
 def test_a_secret_that_is_no_utf_8_is_left_out() -> None:

@@ -109,10 +109,13 @@ def test_the_nearest_file_with_the_table_holds(tmp_path: Path, monkeypatch: pyte
     ("text", "message"),
     [
         ("[tool.tracelet]\nprojct = 'x'\n", "'projct', a key in .*pyproject.toml.*Did you mean 'project'"),
-        ("[tool.tracelet]\nrun_id = 'x'\n", "'run_id', a key in"),
+        (
+            "[tool.tracelet]\nrun_id = 'x'\n",
+            "'run_id', a key in .* must be an argument, or the variable TRACELET_RUN_ID, since it holds for one",
+        ),
         ("[tool.tracelet]\nmode = 'on'\n", "mode in .*pyproject.toml must be one of online, offline, disabled"),
         ("[tool.tracelet\n", "pyproject.toml must be valid TOML"),
-        ("[tool]\ntracelet = 3\n", "tool.tracelet in .*pyproject.toml must be a table, found 3"),
+        ("[tool]\ntracelet = 3\n", "tool.tracelet in .*pyproject.toml must be a table, found 'int'"),
     ],
 )
 def test_a_wrong_file_is_an_error(tmp_path: Path, text: str, message: str) -> None:
@@ -200,6 +203,24 @@ def test_options_of_a_backend_are_put_together(tmp_path: Path, monkeypatch: pyte
         ("jsonl", {"path": "b", "delivery": {"linger": 1.0}}),
         ("mlflow", {}),
     ]
+
+
+def test_fields_of_delivery_are_put_together(tmp_path: Path) -> None:
+    """An argument overrides single fields of what the file says of delivery."""
+    write(tmp_path, "[tool.tracelet.backend.jsonl]\ndelivery = {batch_size = 5, linger = 1.0}\n")
+    run = tracelet.start_logging({"jsonl": {"delivery": {"linger": 9.0}}}, mode="offline")
+    run.finish()
+    delivery = RunDirectory(run.directory).read_record().backends["jsonl"]["delivery"]
+    assert (delivery["batch_size"], delivery["linger"]) == (5, 9.0)
+
+
+def test_config_explains_options_of_a_wrong_type(tmp_path: Path) -> None:
+    """What is no table, where one has to be, is told in a line, without its value."""
+    write(tmp_path, "[tool.tracelet.backend.jsonl]\ndelivery = 'geheim'\n")
+    result = CliRunner().invoke(app, ["config"])
+    assert result.exit_code == 1
+    assert "the option 'delivery' of jsonl must be a mapping, found str" in result.stderr
+    assert "geheim" not in result.output
 
 
 def test_names_that_are_no_text_are_written_out(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from tracelet import _values
 from tracelet._redaction import without_logins
-from tracelet._secrets import SECRET_NAME, learn, learn_named, public
+from tracelet._secrets import SECRET_NAME, cause, learn, learn_named, public
 from tracelet.backend import Backend, RunInfo
 from tracelet.delivery import Delivery
 from tracelet.errors import BrokenBackend, InvalidOptions, UnknownBackend
@@ -22,7 +22,9 @@ GROUP = "tracelet.backends"
 OFFICIAL = {name: f"tracelet-{name}" for name in ("mlflow", "wandb", "clearml", "aim")}
 """The distributions in this project's `plugins/`, by backend name."""
 
+_MAYBE_SECRET = re.compile(rf"{SECRET_NAME.pattern}|auth|pass|pwd|tok|sign|cert|login|bearer|jwt|sas", re.IGNORECASE)
 _AT = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<place>.*)`)?", re.DOTALL)  # how msgspec says where it found it
+_PATH = re.compile(r"[^\s/@:]+:[^\s/@:]+")  # of a class in a module; no URL
 _MEMBERS = ("delivery", "handles", "idempotency", "Options", "open", "export", "finish", "close")
 
 
@@ -68,11 +70,15 @@ def find(name: str, given: Mapping[str, Any] | None = None, points: Mapping[str,
     given = dict(given or {})
     _check_texts(name, given, backend.Options.__struct_encode_fields__)
     learn_named(given)
+    secret = _secret_fields(backend.Options)
+    for field in secret:  # what refuses it may repeat it
+        learn(given.get(field))
     overrides = given.pop("delivery", {})
     options = _convert(name, backend.Options, given)
-    for field in _secret_fields(options):
-        learn(getattr(options, field))
-    learn_named(msgspec.to_builtins(options, enc_hook=str))
+    known = msgspec.to_builtins(options, enc_hook=str)
+    for field in secret:
+        learn(known[field])
+    learn_named(known)
     return Target(name=name, backend=backend, options=options, delivery=override(name, backend.delivery, overrides))
 
 
@@ -85,7 +91,8 @@ def from_object(backend: Backend, name: str | None = None) -> Target:
 
 def override(name: str, delivery: Delivery, changes: Mapping[str, Any]) -> Delivery:
     """A plugin's delivery with a user's changes. Raises InvalidOptions, or TypeError if they are no mapping."""
-    _values.mapping(changes, f"the option 'delivery' of {name}")
+    if not isinstance(changes, Mapping):  # what it is may be a secret
+        raise TypeError(f"the option 'delivery' of {name} must be a mapping, found {type(changes).__name__}")
     return cast(Delivery, _convert(name, Delivery, {**msgspec.structs.asdict(delivery), **changes}, "delivery."))
 
 
@@ -93,7 +100,7 @@ def public_options(target: Target) -> dict[str, Any]:
     """What may be written to disk of a target's options: no secret fields, nothing that signs in in URLs."""
     if target.options is None:
         return {}
-    secret = _secret_fields(target.options)
+    secret = _secret_fields(type(target.options))
     plain = {key: value for key, value in msgspec.to_builtins(target.options).items() if key not in secret}
     return cast(dict[str, Any], without_logins(plain)) | {"delivery": msgspec.to_builtins(target.delivery)}
 
@@ -102,33 +109,42 @@ def secret_options(target: Target) -> list[str]:
     """The names of the secret options that have a value."""
     if target.options is None:
         return []
-    return [name for name in _secret_fields(target.options) if getattr(target.options, name) is not None]
+    known = msgspec.to_builtins(target.options, enc_hook=str)
+    return [name for name in _secret_fields(type(target.options)) if known[name] is not None]
 
 
 def presumably_public(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What may be written of options whose plugin can't be asked: nothing whose name sounds like a secret."""
+    """What may be written of options whose plugin can't be asked: single values whose names don't sound like a secret,
+    and what is said of delivery."""
+    plain: dict[str, Any] = {
+        key: value
+        for key, value in options.items()
+        if isinstance(value, bool | int | float | str | None) and not _MAYBE_SECRET.search(key) and key != "delivery"
+    }
+    delivery = options.get("delivery")
+    if isinstance(delivery, Mapping):
+        plain["delivery"] = dict(delivery)
     try:
-        plain = {key: value for key, value in options.items() if not SECRET_NAME.search(key)}
         return cast(dict[str, Any], without_logins(msgspec.json.decode(msgspec.json.encode(plain))))
     except (TypeError, ValueError):
         return {}
 
 
 def _load(name: str, points: Mapping[str, EntryPoint] | None) -> Any:
-    if ":" in name:
+    if _PATH.fullmatch(name):
         importlib.invalidate_caches()
         point = EntryPoint(name, name, GROUP)
         where = "a class named by its path"
     else:
         points = installed() if points is None else points
         if name not in points:
-            raise UnknownBackend(name, list(points), OFFICIAL)
+            raise UnknownBackend(public(name), list(points), OFFICIAL)
         point = points[name]
         where = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
     try:
         backend = point.load()
-    except (Exception, SystemExit) as error:
-        raise BrokenBackend(name, where, f"importing {point.value} raised {public(_said(error))}") from error
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the plugin's own code
+        raise BrokenBackend(name, where, f"importing {point.value} raised {public(_said(error))}") from cause(error)
     _check(name, where, backend, _MEMBERS)
     return backend
 
@@ -148,9 +164,10 @@ def _convert(name: str, options: type[msgspec.Struct], given: Mapping[str, Any],
     try:
         converted = msgspec.convert(dict(given), options)
     except (msgspec.ValidationError, ValueError) as error:
-        raise InvalidOptions(name, public(_fault(str(error), options, given, prefix)), names) from error
-    except Exception as error:  # a plugin's own code, say where the working directory was deleted
-        raise BrokenBackend(name, options.__name__, f"making its options raised {public(_said(error))}") from error
+        raise InvalidOptions(name, public(_fault(str(error), options, given, prefix)), names) from cause(error)
+    except Exception as error:  # noqa: BLE001 - a plugin's own code, say where the working directory was deleted
+        problem = f"making its options raised {public(_said(error))}"
+        raise BrokenBackend(name, options.__name__, problem) from cause(error)
     _check_texts(name, msgspec.to_builtins(converted, enc_hook=_values.text), names)  # also what it found by itself
     return converted
 
@@ -188,13 +205,26 @@ def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _secret_fields(options: msgspec.Struct) -> list[str]:
-    info = msgspec.inspect.type_info(type(options))
+def _secret_fields(options: type[msgspec.Struct]) -> list[str]:
+    """The fields that are marked as secret, or have something in them that is."""
+    info = msgspec.inspect.type_info(options)
     assert isinstance(info, msgspec.inspect.StructType)
-    return [field.encode_name for field in info.fields if _is_secret(field.type)]
+    return [field.encode_name for field in info.fields if _is_secret(field.type, {options})]
 
 
-def _is_secret(kind: msgspec.inspect.Type) -> bool:
-    if isinstance(kind, msgspec.inspect.UnionType):
-        return any(map(_is_secret, kind.types))
-    return isinstance(kind, msgspec.inspect.Metadata) and bool((kind.extra or {}).get("secret"))
+def _is_secret(kind: Any, seen: set[type]) -> bool:
+    inspect = msgspec.inspect
+    if isinstance(kind, inspect.Metadata):
+        return bool((kind.extra or {}).get("secret")) or _is_secret(kind.type, seen)
+    if isinstance(kind, inspect.UnionType):
+        return any(_is_secret(one, seen) for one in kind.types)
+    if isinstance(kind, inspect.DictType):
+        return _is_secret(kind.key_type, seen) or _is_secret(kind.value_type, seen)
+    if isinstance(kind, inspect.TupleType):
+        return any(_is_secret(one, seen) for one in kind.item_types)
+    if isinstance(kind, inspect.CollectionType):
+        return _is_secret(kind.item_type, seen)
+    if not hasattr(kind, "fields") or kind.cls in seen:
+        return False
+    seen.add(kind.cls)
+    return any(_is_secret(field.type, seen) for field in kind.fields)

@@ -12,6 +12,7 @@ import msgspec
 from tracelet import _ranks
 from tracelet._discovery import Target, find, from_object, installed, presumably_public
 from tracelet._notices import say
+from tracelet._secrets import learn_environment
 from tracelet._settings import HostName, Settings
 from tracelet.errors import BrokenBackend, InvalidSetting, RunExists, RunNotFound
 from tracelet.journal import RunDirectory, RunRecord, file_name, new_run_id
@@ -107,6 +108,7 @@ def make_plan(settings: Settings, hosts: Sequence[HostName]) -> Plan | None:
         name, project = earlier.name, earlier.project
     if rank > 0:  # what delivers is begun by rank 0
         return Plan(name, project, directory, False, [], {}, host, settings, rank, speaker=rank)
+    learn_environment()  # what a plugin says of itself may repeat it
     targets, broken = _targets(settings.backend, host, settings.strict)
     undelivered = settings.mode != "online" or not (targets or broken)
     if settings.on_full == "block" and settings.quota is not None and undelivered:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 REDACTED = "<redacted>"
 
-_WORDS = r"secret|passw(?:or)?d|passphrase|(?:api|access|private)[_-]?key|credential|\bpwd\b|\bauth\b"
+_WORDS = r"secret|passw(?:or)?d|passphrase|(?:api|access|private)[_-]?key|credential|(?:\b|_)pwd\b|\bauth\b"
 _TOKENS = r"token(?!i[sz]|s_)"  # a tokenizer is none, and neither are tokens_seen
 
 # Compiled when they are first wanted: that takes milliseconds, and most processes that import this never want them.
@@ -25,22 +25,32 @@ _SAID = rf"""((?:{_WORDS}|{_TOKENS})[\w-]*['"]?\s*[=:]\s*){_VALUE}"""
 
 # In free text most of what is called a token is a word or a count of them, so it has to look like a secret as well.
 _GAP = r"[^\S\n]{0,3}"
-_NAMED = rf"[\w-]{{0,60}}['\"]?{_GAP}[=:]{_GAP}"
-_WRITTEN = rf"""((?:{_WORDS}){_NAMED})('[^'\n]*'|"[^"\n]*"|[^\s,;&)}}\]'"]+)"""
+_NAMED = rf"[\w-]{{0,60}}['\"]?\]?{_GAP}[=:]{_GAP}"
+_ENCLOSED = r"""\w{0,3}'[^'\n]*'|\w{0,3}"[^"\n]*"|[\w.]{0,60}\([^()\n]{1,500}\)?|\[[^\[\]\n]{1,500}\]?"""
+_WRITTEN = rf"""((?:{_WORDS}){_NAMED})({_ENCLOSED}|[^\s,;&)}}\]'"]+)"""
 _WRITTEN_TOKEN = rf"((?:{_TOKENS}){_NAMED})('[^'\s]{{8,}}'|\"[^\"\s]{{8,}}\"|[\w.+/=~-]{{16,}})"
 _BEARER = r"(auth\w{0,60}['\"]?\s{0,3}\]?\s{0,3}[:=,]\s{0,3}\w?['\"]?(?:bearer|basic|token)\s+)[\w.~+/=-]{8,}"
 _SHAPES = (
     r"(?-i:\b(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_\w{16,}|xox[abeprs]-[\w-]{10,}"
     r"|A[KS]IA[A-Z0-9]{16}|AIza[\w-]{30,}|eyJ[\w-]{10,}\.[\w-]{10,}(?:\.[\w-]*)?))"
 )
+_PEM = r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?:(?!-----END )[\s\S])*(?:-----END [A-Z ]{0,40}PRIVATE KEY-----)?"
 _PLAIN = r"[-+]?[\d.,_]+(?:e[-+]?\d+)?%?|true|false|none|null|yes|no"
+_SHORT_NAME = r"(?:^|[\W_])pass$"
+_ANY_KEY = r"(?:^|[\W_])key$"
+_LIKE_A_KEY = r"(?=[\W_]*[a-z\d]*\d)(?=.*[a-z])[\w.+/=~-]{16,}"
+_PIN = r"\d{6,}"  # so many digits are a password, if that is what they are called
 
 # In source code a name stands before every expression: only what is written out there can be a secret. The name may be
 # an index, have a type, or be a call's argument.
-_QUOTED = r"""('(?:[^'\\\s]|\\.){4,}'|"(?:[^"\\\s]|\\.){4,}")"""
+_QUOTED = (
+    r"""("{3}[^"\n]{4,}"{3}|'(?:[^'\\\s]|\\.){4,}'|"(?:[^"\\\s]|\\.){4,}"|\\"[^"\\\s]{4,}\\"|\\'[^'\\\s]{4,}\\')"""
+)
+_PHRASE = r"""('[^'\\\n]{4,}'|"[^"\\\n]{4,}"|\\"[^"\\\n]{4,}\\")"""  # also of several words
 _TYPED = rf"(?:['\"]{_GAP}\])?{_GAP}:[\w.,|\[\] ]{{1,60}}="
-_ASSIGNED = rf"['\"]?{_GAP}\]?{_GAP}[=:]"
+_ASSIGNED = rf"\\?['\"]?{_GAP}\]?{_GAP}[=:]"  # in a notebook's cell quotes have a backslash
 _LITERAL = rf"((?:{_WORDS}|{_TOKENS})[\w-]{{0,60}}(?:{_ASSIGNED}|{_TYPED}){_GAP}\w{{0,2}}){_QUOTED}"
+_TITLED = rf"((?:{_WORDS})(?:{_ASSIGNED}|{_TYPED}){_GAP}\w{{0,2}}){_PHRASE}"
 _NAME_FIRST = (
     rf"\({_GAP}(?:[^()\n]{{1,60}},{_GAP})?\w?['\"][\w.-]{{0,60}}?(?:{_WORDS}|{_TOKENS})[\w-]{{0,60}}['\"]"
     rf"{_GAP},{_GAP}\w{{0,2}}"
@@ -49,8 +59,13 @@ _SET = rf"(\b(?:set(?:attr|default|env)?|putenv|add_header){_NAME_FIRST}){_QUOTE
 _GET = rf"(\b(?:get(?:env|attr)?|pop){_NAME_FIRST}){_QUOTED}"
 _KEY = rf"((?:\b|_)key{_ASSIGNED}{_GAP}\w{{0,2}})(['\"](?=[a-z]*\d)[a-z\d]{{20,}}['\"])"  # other keys are made of words
 _ENTRY = (
-    rf"^([+ -]?\s{{0,40}}(?:export\s+|set\s+|ENV\s+|-\s+)?['\"]?[\w.-]{{0,60}}?(?:{_WORDS}|{_TOKENS})"
-    r"[\w.-]{0,60}['\"]?\s{0,3}[=:]\s{0,3})([^\s'\"()\[\]{}<>,$]+)\s*$"
+    rf"^([+ -]?\s{{0,40}}(?:export\s+|set\s+|ENV\s+|ARG\s+|-\s+)?['\"]?[\w.-]{{0,60}}?(?:{_WORDS}|{_TOKENS})"
+    r"[\w.-]{0,60}['\"]?\s{0,3}[=:]\s{0,3})([^\s'\"()\[\]{}<>,$]+)(?=['\"]?\s*(?:\#.*)?$)"
+)
+_LOUD = r"(?-i:SECRET|PASSWO?R?D|PASSPHRASE|(?:API|ACCESS|PRIVATE)_?KEY|CREDENTIAL|TOKEN)"
+_IN_SHELL = (  # NAME=value and --name=value anywhere in a line, and Docker's ENV NAME value
+    rf"((?:(?<![\w.])(?-i:[A-Z0-9_]{{0,60}}?){_LOUD}(?-i:[A-Z0-9_]{{0,60}})|--[\w.-]{{0,60}}?(?:{_WORDS}|{_TOKENS})[\w.-]{{0,60}})="
+    rf"|^[+ -]?\s{{0,40}}(?-i:ENV)\s+\w{{0,60}}?{_LOUD}\w{{0,60}}\s+)([^\s'\"()\[\]{{}}<>,$;|&=]{{4,}})(?![('\"\[{{])"
 )
 _LOGIN_IN_TEXT = r"(?<=\w://)[^/\s]*@"  # also passwords with characters that no URL may have
 _TYPES = frozenset("str int float bool bytes object any none null true false string number path".split())  # noqa: SIM905
@@ -110,6 +125,8 @@ def redacted_text(text: str) -> str:
         text = _compiled(_LOGIN_IN_TEXT).sub("", text)
     if "?" in text and "=" in text:
         text = _compiled(_TAIL_IN_TEXT).sub(_with_redacted_pairs, text)
+    if "-----BEGIN" in text:
+        text = _compiled(_PEM).sub(REDACTED, text)
     text = _compiled(_BEARER).sub(rf"\1{REDACTED}", text)
     text = _compiled(_SHAPES).sub(REDACTED, text)
     text = _compiled(_WRITTEN_TOKEN).sub(_unless_plain, text)
@@ -120,31 +137,45 @@ def redacted_code(line: str) -> str:
     """A line of a source or configuration file, or of a patch, without what looks like a secret."""
     if not may_hold_secrets(line):
         return line
+    if "-----BEGIN" in line and "-----END" in line:
+        line = _compiled(_PEM).sub(REDACTED, line)
     line = _compiled(_LOGIN_IN_TEXT).sub("", line)
     line = _compiled(_TAIL_IN_TEXT).sub(_with_redacted_pairs, line)
     line = _compiled(_SHAPES).sub(REDACTED, _compiled(_BEARER).sub(rf"\1{REDACTED}", line))
-    for pattern in (_LITERAL, _SET, _KEY):
+    for pattern in (_LITERAL, _TITLED, _SET, _KEY):
         line = _compiled(pattern).sub(_unless_plain, line)
-    return _compiled(_ENTRY).sub(_unless_code, _compiled(_GET).sub(_unless_word, line))
+    line = _compiled(_GET).sub(_unless_word, line)
+    for pattern in (_ENTRY, _IN_SHELL):
+        line = _compiled(pattern).sub(_unless_code, line)
+    return line
 
 
 def redacted_arguments(arguments: Iterable[str]) -> list[str]:
     """A command line without secrets: `--api-key X`, `--token=X`, `db.password=X`, and what `redacted_text` finds."""
     found: list[str] = []
-    awaited = False
+    option = ""  # whose value may come next
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        if awaited and not argument.startswith("-"):
-            found.append(argument if _compiled(_PLAIN).fullmatch(argument) else REDACTED)
-            awaited = False
+        if not argument.startswith("-") and _is_secret_argument(option, argument):
+            found.append(REDACTED)
+            option = ""
             continue
-        secret = _sounds_secret(name) and not any(char.isspace() for char in name)
-        awaited = secret and not equals and name.startswith("-")
-        if secret and equals and value and not _compiled(_PLAIN).fullmatch(value):
+        option = name if name.startswith("-") and not equals else ""
+        if equals and _is_secret_argument(name, value):
             found.append(f"{name}={REDACTED}")
+        elif may_hold_secrets(argument):
+            found.append("\n".join(map(redacted_code, redacted_text(argument).split("\n"))))  # it may be a program
         else:
-            found.append(redacted_text(argument) if may_hold_secrets(argument) else argument)
+            found.append(argument)
     return found
+
+
+def _is_secret_argument(name: str, value: str) -> bool:
+    if not name or not value or any(char.isspace() for char in name):
+        return False
+    if _sounds_secret(name) or _compiled(_SHORT_NAME).search(name):
+        return not _is_plain(name, value)
+    return bool(_compiled(_ANY_KEY).search(name) and _compiled(_LIKE_A_KEY).fullmatch(value))
 
 
 def _sounds_secret(name: str) -> bool:
@@ -223,11 +254,18 @@ def may_hold_secrets(text: str) -> bool:
 
 
 def _unless_plain(match: re.Match[str]) -> str:
-    """A number, or one of the words that stand for a choice, is no secret; nor is a token such as "[PAD]" or "</s>"."""
+    """Nor is a token such as "[PAD]" or "</s>" a secret."""
     name, value = match.groups()
     bare = value.strip("'\"")
     special = bare[:1] + bare[-1:] in ("[]", "<>") and _compiled(_WORDS).search(name) is None
-    return match[0] if special or _compiled(_PLAIN).fullmatch(bare) else name + REDACTED
+    return match[0] if special or _is_plain(name, bare) else name + REDACTED
+
+
+def _is_plain(name: str, value: str) -> bool:
+    """A number, or one of the words that stand for a choice, is no secret; but a password may be all digits."""
+    if not _compiled(_PLAIN).fullmatch(value):
+        return False
+    return not (_compiled(_PIN).fullmatch(value) and _compiled(_WORDS).search(name))
 
 
 def _unless_word(match: re.Match[str]) -> str:
@@ -239,7 +277,7 @@ def _unless_word(match: re.Match[str]) -> str:
 def _unless_code(match: re.Match[str]) -> str:
     """Names of types and of other things are no secrets, but what has digits in it, or is long, may be one."""
     name, value = match.groups()
-    if value.lower() in _TYPES or _compiled(_PLAIN).fullmatch(value):
+    if value.lower() in _TYPES or _is_plain(name, value):
         return match[0]
     dotted = all(part.isidentifier() for part in value.split(".")) and not any(char.isdigit() for char in value)
     strong = _compiled(_WORDS).search(name) is not None

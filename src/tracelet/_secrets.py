@@ -11,17 +11,32 @@ from urllib.parse import quote, unquote, urlsplit
 from tracelet._redaction import REDACTED, query_secrets, without_logins
 
 SECRET_NAME = re.compile(r"token|secret|passw|credential|key", re.IGNORECASE)
-"""What the name of an option or a variable has that holds a secret."""
+"""What the name of an option has that holds a secret."""
+
+_SECRET_VARIABLE = re.compile(
+    r"token|secret|passw|pwd$|(?:^|_)pass$|credential|(?:^|_|api|access)key(?:_|$)", re.IGNORECASE
+)
 
 _SHORTEST = 6  # characters; a shorter one would be found in many words that are none
 
-_known: set[str] = set()
+_known: tuple[str, ...] = ()  # the longest first, as one may be a part of another
 
 
 def learn(value: Any) -> None:
-    """Keep a secret out of all texts from now on; what is no string, or very short, can't be."""
-    if isinstance(value, str) and len(value.strip()) >= _SHORTEST:
-        _known.update({value, value.strip(), quote(value, safe="", errors="surrogatepass")})
+    """Keep a secret out of all texts from now on: a string, or each one within a mapping or a list.
+
+    What is very short can't be kept out: it would be found in words that are no secrets.
+    """
+    global _known
+    if isinstance(value, Mapping):
+        for item in value.values():
+            learn(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            learn(item)
+    elif isinstance(value, str) and len(value.strip()) >= _SHORTEST:
+        forms = {value, value.strip(), quote(value, safe="", errors="surrogatepass")}
+        _known = tuple(sorted({*_known, *forms}, key=len, reverse=True))
 
 
 def learn_named(values: Mapping[str, Any]) -> None:
@@ -40,15 +55,38 @@ def learn_named(values: Mapping[str, Any]) -> None:
 
 def learn_environment() -> None:
     """Learn what the environment holds, where the vendors' own software looks for credentials."""
-    learn_named(dict(os.environ))
+    for name, value in os.environ.items():
+        if _SECRET_VARIABLE.search(name) and not os.path.isabs(value):  # the place of a secret is none
+            learn(value)
+        elif "://" in value:
+            _learn_url(value)
+
+
+def unknown(text: str) -> str:
+    """A text without any secret that is known."""
+    for secret in _known:
+        if secret in text:
+            text = text.replace(secret, REDACTED)
+    return text
 
 
 def public(text: str) -> str:
     """A text without any secret that is known, nor what signs in in URLs: see `without_logins`."""
-    for secret in sorted(_known, key=len, reverse=True):
-        if secret in text:
-            text = text.replace(secret, REDACTED)
-    return str(without_logins(text))
+    return str(without_logins(unknown(text)))
+
+
+def cause(error: BaseException) -> BaseException | None:
+    """What to raise from: the error, or nothing if its traceback would show a secret that is known, or a login."""
+    one: BaseException | None = error
+    while one is not None:
+        try:
+            said = str(one)
+        except Exception:  # noqa: BLE001 - the class is a plugin's
+            return None
+        if public(said) != said:
+            return None
+        one = one.__cause__ or one.__context__
+    return error
 
 
 def _learn_url(url: str) -> None:

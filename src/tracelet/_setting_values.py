@@ -100,7 +100,9 @@ def backends(value: Any, label: str) -> list[tuple[str | Backend, Mapping[str, A
         value = [name.strip() for name in value.split(",") if name.strip()]
     if isinstance(value, Mapping):
         for name, options in value.items():
-            _values.mapping({} if options is None else options, f"{label}[{name!r}]")
+            if not isinstance(options, Mapping | None):  # what it is may be a secret
+                kind = type(options).__name__
+                raise TypeError(f"{label}[{name!r}] must be a mapping of options to values, found {kind}")
         return [(text(name, f"a name in {label}"), options or {}) for name, options in value.items()]
     if not isinstance(value, Sequence):
         value = [value]
@@ -121,9 +123,21 @@ def chosen_backends(
     for backend, options in layers[0]:
         merged: dict[str, Any] = {}
         for layer in reversed(layers[1:]):
-            merged.update(next((own for name, own in layer if isinstance(backend, str) and name == backend), {}))
-        chosen.append((backend, {**merged, **options}))
+            for name, own in layer:
+                if isinstance(backend, str) and name == backend:
+                    merged = _merged(merged, own)
+                    break
+        chosen.append((backend, _merged(merged, options)))
     return chosen
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with others before them; of "delivery" each field by itself."""
+    merged = {**below, **above}
+    parts = (below.get("delivery"), above.get("delivery"))
+    if all(isinstance(part, Mapping) for part in parts):
+        merged["delivery"] = {**below["delivery"], **above["delivery"]}
+    return merged
 
 
 def switches(value: Any, label: str) -> Mapping[str, bool]:

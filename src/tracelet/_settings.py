@@ -223,7 +223,7 @@ def _parse(path: Path, content: bytes) -> Mapping[str, Any] | None:
     except (ValueError, AttributeError) as error:
         raise InvalidSetting(str(path), str(error), "valid TOML with a table [tool.tracelet]") from error
     if table is not None and not isinstance(table, Mapping):
-        raise InvalidSetting(f"{TABLE} in {path}", table, "a table")
+        raise InvalidSetting(f"{TABLE} in {path}", type(table).__name__, "a table")
     return table
 
 
@@ -234,6 +234,10 @@ def _refuse_unknown(file: Path | None, table: Mapping[str, Any]) -> None:
             raise UnknownSetting(variable, "a variable of the environment", sorted(variables))
     shared = [setting.name for setting in SETTINGS if setting.shared]
     for key in table:
+        of_one_run = next((one.variable for one in SETTINGS if one.name == key and not one.shared), None)
+        if of_one_run is not None:
+            expected = f"an argument, or the variable {of_one_run}, since it holds for one run only"
+            raise InvalidSetting(f"{key!r}, a key in [{TABLE}] of {file},", table[key], expected)
         if key not in shared:
             raise UnknownSetting(key, f"a key in [{TABLE}] of {file}", shared)
 

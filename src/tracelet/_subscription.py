@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -84,9 +85,9 @@ class Subscription:
                 await self._deliver()
         except Hung as error:
             self._fail("hung", error)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the isolation boundary
             self._fail("failed", error)
-            log.exception("%s: delivery ended", self.name)
+            log.error("%s: delivery ended\n%s", self.name, public(traceback.format_exc()))
         finally:
             self._blocking.stop()
             for source in self._sources.values():
@@ -196,7 +197,7 @@ class Subscription:
     async def _open(self, backend: Backend) -> None:
         opened = await self._attempt("open", lambda: backend.open(self.cursor.record.state))
         self._require("url must be a str or None", opened.url, str | None)
-        self.cursor.record.url = opened.url
+        self.cursor.record.url = None if opened.url is None else public(opened.url)
         self.cursor.record.closed = None
         self._phase("running")
         self._save_state(opened.state)
@@ -367,7 +368,7 @@ class Subscription:
             except Hung:
                 raise
             except (Exception, SystemExit) as error:
-                if not threading.main_thread().is_alive():
+                if isinstance(error, RuntimeError) and not threading.main_thread().is_alive():
                     raise  # the interpreter is ending, and no longer starts threads: that is nobody's fault
                 bad, rest = divide(part, error)
                 pending.extend(reversed(rest))

@@ -19,7 +19,10 @@ State: TypeAlias = dict[str, str]
 """What a backend wants to find again when it is opened anew, for instance the id its server gave the run."""
 
 Secret = msgspec.Meta(extra={"secret": True})
-"""Marks an option that must never be written to disk: `token: Annotated[str | None, Secret] = None`."""
+"""Marks an option that must never be written to disk: `token: Annotated[str | None, Secret] = None`.
+
+An option with one anywhere within, such as `list[Annotated[str, Secret]]`, is left out as a whole.
+"""
 
 
 class Outcome(StrEnum):

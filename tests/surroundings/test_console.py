@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import tracelet
+from tracelet._secrets import learn
 from tracelet.capture import _console, _screen
 from tracelet.capture._console import BURST, LONGEST, RATE, Console
 from tracelet.events import ConsoleLine, MetricsLogged
@@ -368,6 +369,21 @@ def test_a_long_line_without_an_end_takes_no_memory(console: Console, said: Said
     before = len(lines(said))
     print(code + text[: 2 * LONGEST])
     assert lines(said)[before:] == [text[:LONGEST], text[LONGEST : 2 * LONGEST]], "and no empty line after the last"
+
+
+@pytest.mark.parametrize("before", [LONGEST - 12, LONGEST - 30])
+def test_a_secret_in_two_parts_of_a_line(console: Console, said: Said, before: int) -> None:
+    """Where a long line is divided, it has been looked for secrets."""
+    print("x" * before + " api_key=geheim-geheim-geheim rest")
+    console.stop()
+    assert "".join(lines(said)) == "x" * before + " api_key=<redacted> rest"
+
+
+def test_a_secret_that_was_told_is_not_printed_into_the_run(console: Console, said: Said) -> None:
+    """Whatever stands before it."""
+    learn("geheim-4711")
+    print("opened by geheim-4711, again")
+    assert lines(said) == ["opened by <redacted>, again"]
 
 
 def test_a_line_that_resembles_secrets_holds_up_no_print(console: Console, said: Said) -> None:

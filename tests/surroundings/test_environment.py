@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -242,6 +243,29 @@ def test_the_command_line(tmp_path: Path, kind: str) -> None:
         executable = Path(sys.executable).name
         assert found["command"] == f"{executable} {name} --api-key <redacted> --url=http://h/x --lr 1"
         assert found["script"] == str(tmp_path / ("my train.py" if kind == "script" else "package.py"))
+
+
+def test_a_program_from_standard_input_in_a_folder_that_is_gone(tmp_path: Path) -> None:
+    """It has no script, and its packages are known all the same."""
+    code = f"import os, shutil; shutil.rmtree(os.getcwd())\n{_SAY}\n"
+    code += "from tracelet.capture._packages import requirements; print('msgspec==' in requirements())"
+    (tmp_path / "gone").mkdir()
+    command = [sys.executable, "-"]
+    done = subprocess.run(command, input=code, cwd=tmp_path / "gone", capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    said, known = done.stdout.splitlines()
+    assert json.loads(said)["kind"] == "console"
+    assert "script" not in json.loads(said)
+    assert known == "True"
+
+
+def test_an_archive_is_the_script(tmp_path: Path) -> None:
+    """A program in a zip file is called by the file."""
+    with zipfile.ZipFile(tmp_path / "train.pyz", "w") as archive:
+        archive.writestr("__main__.py", _SAY)
+    done = subprocess.check_output([sys.executable, "train.pyz"], cwd=tmp_path, text=True, timeout=60)
+    found = json.loads(done)
+    assert (found["kind"], found["script"]) == ("script", str(tmp_path / "train.pyz"))
 
 
 def test_a_notebook_is_called_one(monkeypatch: pytest.MonkeyPatch) -> None:

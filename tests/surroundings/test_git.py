@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import tracelet
+from tracelet._secrets import learn
 from tracelet.capture import _commands, _facts, _git, _patches
 from tracelet.capture._git import Git, GitFailed, Head, remote_url
 from tracelet.events import ArtifactLogged, TagsSet
@@ -155,6 +156,62 @@ def test_secrets_stay_out_of_the_patch(
     assert "+lr = 5" in kept
     assert "# Left out: '.env': it may hold secrets" in kept
     assert tags["git.diff"] == "without 1 files: .env"
+
+
+def test_a_key_on_one_line(repository: Path) -> None:
+    """As in the file of a service's account: what follows it stays."""
+    key = r"-----BEGIN PRIVATE KEY-----\nMIIgeheim\n-----END PRIVATE KEY-----\n"
+    (repository / "account.json").write_text(f'{{"private_key": "{key}",\n"lr": 1}}\n')
+    (repository / "train.py").write_text("lr = 5\n")
+    lines = patch_within(repository, 1 << 20).content.decode().splitlines()
+    assert r'+{"private_key": <redacted>,' in lines
+    assert '+"lr": 1}' in lines
+    assert "+lr = 5" in lines
+    assert lines.count("diff --git a/train.py b/train.py") == 1
+
+
+def test_a_very_long_line(repository: Path) -> None:
+    """A picture in a notebook is kept as it is; what stands beside it is looked through."""
+    picture = "iVBORw0KGgo" * 90_000
+    (repository / "train.py").write_text(
+        f'{{"api_key": "geheim123", "image/png": "{picture}", "token": "geheim456"}}\n'
+    )
+    content = patch_within(repository, 2 << 20).content.decode()
+    assert f'+{{"api_key": <redacted>, "image/png": "{picture}", "token": <redacted>}}\n' in content
+
+
+def test_a_secret_that_was_told_is_left_out(repository: Path) -> None:
+    """Whatever it is called there."""
+    learn("geheim-4711")
+    (repository / "train.py").write_text("say geheim-4711 twice\n")
+    assert b"+say <redacted> twice\n" in patch_within(repository, 1 << 20).content
+
+
+def test_a_folder_whose_name_is_no_text(repository: Path, run: tracelet.Run, said: Said, monkeypatch: Any) -> None:
+    """Its repository is asked all the same."""
+    place = Path(os.fsdecode(os.fsencode(repository.parent) + b"/caf\xe9"))
+    repository.rename(place)
+    (place / "train.py").write_text("lr = 5\n")
+    tags = said_of(place, run, said, monkeypatch)
+    assert tags["git.root"] == rf"{repository.parent}/caf\xe9"
+    assert tags["git.dirty"] == "true"
+    assert "+lr = 5" in patch_of(run, said)
+
+
+def test_git_asks_nobody_and_looks_where_it_is_told(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may not ask for a password or fetch what is missing, and a hook's variables don't lead it elsewhere."""
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    head = Git(lambda: False).head([repository])
+    assert head is not None
+    assert head.root == str(repository)
+    _fake(tmp_path, monkeypatch, f"env > {tmp_path}/env; exit 1")
+    with pytest.raises(GitFailed):
+        Git(lambda: False).head([repository])
+    given = (tmp_path / "env").read_text().splitlines()
+    assert {"GIT_TERMINAL_PROMPT=0", "GIT_NO_LAZY_FETCH=1", "GIT_OPTIONAL_LOCKS=0", "LC_ALL=C"} <= {*given}
+    assert not any(line.startswith("GIT_DIR=") for line in given)
 
 
 @pytest.mark.parametrize("name", [".env", "a/.env.local", "x.pem", "deploy/id_rsa.pub", "Credentials.json", "my.key"])

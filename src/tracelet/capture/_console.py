@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from tracelet._blocking import delivering
 from tracelet._redaction import may_hold_secrets, redacted_text
+from tracelet._secrets import unknown
 from tracelet.capture._screen import Screen, is_plain, last_state, moves_up
 from tracelet.capture._streams import Tap, tapped
 from tracelet.codec import encode
@@ -192,10 +193,12 @@ class Lines:
             self._feed(begun)
             return
         mark, begun = ("", begun) if is_plain(begun) else ("\r", last_state(begun) or "")
+        if len(begun) > LONGEST:  # before it is divided, and one half of a secret is not known by the other
+            begun = _without_secrets(begun)
         whole = max(0, len(begun) - 1) // LONGEST * LONGEST  # what is left is at least one character
         self._begun[thread] = mark + begun[whole:]
         if whole:
-            self._publish(begun[:whole])
+            self._publish(begun[:whole], clean=True)
 
     def _draw(self, thread: int, body: str, rest: str) -> None:
         """Whole lines, and the beginning of another one, with codes for the terminal."""
@@ -214,14 +217,18 @@ class Lines:
         if final:
             self._publish("\n".join(final))
 
-    def _publish(self, body: str) -> None:
+    def _publish(self, body: str, *, clean: bool = False) -> None:
         if len(body) > LONGEST:
-            for part in _parts(_broken(body)):
+            most = len(body) if clean else self._left << 8  # characters; for more there is hardly room
+            fitting = body if clean else _without_secrets(body[:most])
+            for part in _parts(_broken(fitting)):
+                self._record(part, clean=True)
+            for part in _parts(_broken(body[most:])) if body[most:] else ():
                 self._record(part)
         else:
-            self._record(body)
+            self._record(body, clean=clean)
 
-    def _record(self, body: str) -> None:
+    def _record(self, body: str, *, clean: bool = False) -> None:
         lines = 1 + body.count("\n") if "\n" in body else 1
         cost = lines + (len(body) >> 8)
         if self._left < cost:
@@ -229,7 +236,7 @@ class Lines:
             return
         self._left -= cost
         # As `run.log_console`, but this runs once per print: no event is made, but the bytes are those of one.
-        text = redacted_text(body) if may_hold_secrets(body) else body
+        text = body if clean else _without_secrets(body)
         if self._mark:
             text = self._mark + text.replace("\n", f"\n{self._mark}")
         run = self.run
@@ -255,6 +262,11 @@ class Lines:
             self._warned.add(topic)
             with suppress(Exception):
                 self._tell(message)
+
+
+def _without_secrets(body: str) -> str:
+    body = unknown(body)
+    return redacted_text(body) if may_hold_secrets(body) else body
 
 
 def _broken(body: str) -> str:

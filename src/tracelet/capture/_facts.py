@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from tracelet.capture._environment import environment, tags
 from tracelet.capture._git import Git, folders_of_the_program
 from tracelet.capture._invocation import command, invocation
 from tracelet.capture._packages import requirements
+from tracelet.capture._patches import text
 from tracelet.run import AsyncRun, Run
 
 
@@ -37,7 +39,7 @@ def say_git(run: Run | AsyncRun, cancelled: Callable[[], bool]) -> None:
     if head is None:
         return
     said = {"git.commit": head.commit, "git.branch": head.branch or "(detached)", "git.remote": head.remote}
-    run.set_tags({name: value for name, value in said.items() if value} | {"git.root": head.root})
+    run.set_tags({name: value for name, value in said.items() if value} | {"git.root": text(os.fsencode(head.root))})
     changes = git.changes(head.root)
     dirty = bool(changes.changed or not head.commit)  # as `git describe --dirty` has it
     run.set_tags({"git.dirty": "true" if dirty else "false"})

@@ -99,7 +99,7 @@ class Git:
                 if "must be run in a work tree" in said.errors:
                     continue
                 raise GitFailed(_why(said))
-            root = lines[0]
+            root = os.fsdecode(said.out.partition(b"\n")[0])
             if said.code == 0 and len(lines) >= 3:
                 commit, branch = lines[1], lines[2]
             else:  # no commit yet

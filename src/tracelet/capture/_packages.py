@@ -36,11 +36,12 @@ def requirements() -> str:
 
 
 def _distributions() -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    for entry in dict.fromkeys(map(os.path.abspath, sys.path)):
+    for place in dict.fromkeys(sys.path):
         try:
+            entry = os.path.abspath(place)
             names = sorted(os.listdir(entry))
         except OSError:
-            continue  # an archive, or a folder that is not there
+            continue  # an archive, or a folder that is not there, such as a working directory that was deleted
         for file in names:
             match = _INSTALLED.match(file)
             if match is not None:

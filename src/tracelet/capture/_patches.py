@@ -13,6 +13,7 @@ from posixpath import basename
 from msgspec import Struct
 
 from tracelet._redaction import REDACTED, redacted_code
+from tracelet._secrets import unknown
 
 _SECRET_FILES = tuple(
     """.env .env.* *.env .envrc .netrc _netrc .npmrc .pypirc .pgpass .htpasswd .git-credentials *.pem *.key *.p12 *.pfx
@@ -20,6 +21,8 @@ _SECRET_FILES = tuple(
     kubeconfig clearml.conf service-account*.json""".split()  # noqa: SIM905 - three lines instead of 32
 )
 _BREATH = 100  # lines after which other threads have their turn
+_LONG = 16_384  # characters of a line
+_LONG_WORD = re.compile(r"((?<![\w+/=-])[\w+/=-]{4096,})")  # no secret is so long
 _BEGIN = b"diff --git "
 _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY")
 _KEY_ENDS = re.compile(r"-----END [A-Z ]*PRIVATE KEY")
@@ -138,12 +141,24 @@ def _without_secrets(section: bytes) -> bytes:
     for number, line in enumerate(section.decode("utf-8", "surrogateescape").split("\n")):
         if number % _BREATH == 0:
             time.sleep(0.0001)
+        line = _redacted(unknown(line))
         if _KEY_BEGINS.search(line):
             in_key = True
         elif in_key and _KEY_ENDS.search(line):
             in_key = False
-        elif in_key and line[:1] in "+- ":
-            lines.append(f"{line[:1]}{REDACTED}")
-            continue
-        lines.append(redacted_code(line))
+        elif in_key and line.startswith(("+", "-", " ")):
+            line = f"{line[0]}{REDACTED}"
+        lines.append(line)
     return "\n".join(lines).encode("utf-8", "surrogateescape")
+
+
+def _redacted(line: str) -> str:
+    """A line without what looks like a secret. What is long, such as a picture in a notebook, is passed over: to look
+    through it would hold up the other threads."""
+    if len(line) <= _LONG:
+        return redacted_code(line)
+    parts = []
+    for part in _LONG_WORD.split(line):
+        time.sleep(0.0001)
+        parts.append(part if _LONG_WORD.fullmatch(part) else redacted_code(part))
+    return "".join(parts)

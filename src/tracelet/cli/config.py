@@ -71,7 +71,7 @@ def config(as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] 
 def _chosen(name: str, options: Mapping[str, Any]) -> _Chosen:
     try:
         target = find(name, options)
-    except TraceletError as error:
+    except (TraceletError, TypeError) as error:
         return _Chosen(name=name, options=presumably_public(options), problem=str(error))
     return _Chosen(name=name, options=public_options(target) | dict.fromkeys(secret_options(target), _HIDDEN))
 

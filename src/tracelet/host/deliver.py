@@ -18,6 +18,7 @@ from tracelet._bus import Bus
 from tracelet._discovery import Target, find
 from tracelet._secrets import learn_environment, public
 from tracelet.errors import TraceletError
+from tracelet.host.log import keep_log
 from tracelet.host.process import DONE, GAVE_UP, HUNG, Hello
 from tracelet.journal import Cursor, RunDirectory
 from tracelet.status import read_status
@@ -38,11 +39,6 @@ _GRACE = 5.0
 log = logging.getLogger("tracelet.delivery")
 
 
-class _Redacting(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return public(super().format(record))
-
-
 def main(directory: Path, backend: str) -> None:
     """Serve a backend; ends the process, without waiting for threads that may hang.
 
@@ -50,10 +46,7 @@ def main(directory: Path, backend: str) -> None:
     events come: so the process goes on for a while if it gets on, see `LAST_EFFORT`.
     """
     learn_environment()
-    output = logging.StreamHandler()
-    output.setFormatter(_Redacting("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[output])
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    keep_log()
     _give_way()
     code = _serve(RunDirectory(directory), backend)
     logging.shutdown()
