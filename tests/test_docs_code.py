@@ -21,6 +21,7 @@ import pytest
 import typer.main
 
 from tracelet import _settings
+from tracelet._discovery import find, installed
 from tracelet.cli import _app
 from tracelet.journal import RunDirectory, holder
 
@@ -32,6 +33,7 @@ DOCUMENTS = [
 ]
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
+COMMAND_LINE = ROOT / "docs" / "command-line.md"
 
 _FENCE = re.compile(
     r"(?:^ *<!-- (?P<mark>[^\n]*) -->\n+)?^(?P<indent> *)```(?P<language>\S*)\n(?P<code>.*?)^(?P=indent)```$",
@@ -39,8 +41,10 @@ _FENCE = re.compile(
 )
 _INDENTED = re.compile(r"\n\n {4}(?! *(?:[-*]|\d+\.) )\S[^\n]*")
 _NAMED = re.compile(r"# (?P<name>[\w.-]+\.\w+)\n")
-_LANGUAGES = {"python", "sh", "bash", "console", "toml", "yaml", "json", "text"}
-_MARKS = {"", "run", "needs", "not run", "not delivered", "command"}
+_SCHEDULED = re.compile(r"(?:[A-Z_]+=\S+ +)*/\S*/(?:tracelet|python[\d.]*|pip) .*")
+_SHELLS = ("sh", "bash", "console")
+_LANGUAGES = {"python", *_SHELLS, "toml", "yaml", "json", "text"}
+_MARKS = {"", "run", "exits", "needs", "not run", "not delivered", "command"}
 _PROGRAMS = re.compile(
     "aim|cat|cd|clearml-init|clearml-task|cp|echo|grep|head|kill|ls|mkdir|mkdocs|mlflow|nox|sbatch|sleep|source|tail|"
     "tensorboard|trap|wandb"
@@ -51,9 +55,9 @@ _PROGRAMS = re.compile(
 class Block(NamedTuple):
     """A fenced block of code.
 
-    `marks` is what the HTML comment right above it says, divided by "; ": "run" for commands to run here, one block
-    after the other; "not run: REASON"; "not delivered: REASON", for Python that is run with the journal only;
-    "needs: MODULES".
+    `marks` is what the HTML comment right above it says, divided by "; ": "run" for what is to run in the page's
+    folder, one block after the other, and "exits: CODE" if that is not 0; "not run: REASON"; "not delivered: REASON",
+    for Python that is run with the journal only; "needs: MODULES"; "command: NAME" for what CI runs by this name.
     """
 
     path: Path
@@ -67,6 +71,13 @@ class Block(NamedTuple):
         """The file that the block is to be, by its first line, `# name.py`."""
         named = _NAMED.match(self.code)
         return named["name"] if named else None
+
+    @property
+    def commands(self) -> str:
+        """The commands in it: what follows `$ `, and in text what a table of cron calls by its path."""
+        if self.language == "console":
+            return "\n".join(re.findall(r"^\$ (.*)", self.code, re.M))
+        return "\n".join(_SCHEDULED.findall(self.code)) if self.language == "text" else self.code
 
     def missing(self) -> list[str]:
         """What its mark says that it needs, and that is not installed."""
@@ -89,16 +100,9 @@ def name(block: Block) -> str:
     return f"{block.path.relative_to(ROOT)}-{block.number}".replace("/", "-")
 
 
-def those(*languages: str, run: bool = False) -> list[Any]:
-    """The blocks in these languages that are to be checked, as parameters; `run`: the pages with commands to run."""
-    chosen = [one for one in ALL if one.language in languages and "not run" not in one.marks]
-    return [
-        pytest.param(
-            one, id=name(one), marks=pytest.mark.skipif(bool(one.missing()), reason=f"needs {' '.join(one.missing())}")
-        )
-        for one in chosen
-        if run or "run" not in one.marks
-    ]
+def those(*languages: str) -> list[Any]:
+    """The blocks in these languages, as parameters."""
+    return [pytest.param(one, id=name(one)) for one in ALL if one.language in languages]
 
 
 # What runs.
@@ -157,13 +161,23 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
 
 def called(path: Path) -> set[str]:
     """The scripts that a document's own commands run."""
-    return {
-        word for block in blocks(path) if "run" in block.marks for word in block.code.split() if word.endswith(".py")
-    }
+    found = [block for block in blocks(path) if "run" in block.marks and not block.missing()]
+    return {word for block in found for word in block.code.split() if word.endswith(".py")}
+
+
+def skipped(block: Block) -> pytest.MarkDecorator:
+    """Skips a block whose modules are not installed, and says which."""
+    return pytest.mark.skipif(bool(block.missing()), reason=f"needs {' '.join(block.missing())}")
 
 
 def scripts() -> list[Any]:
-    return [one for one in those("python") if one.values[0].file not in called(one.values[0].path)]
+    """The blocks of Python, but those that are not run, or run with a page's commands."""
+    return [
+        pytest.param(block, id=name(block), marks=skipped(block))
+        for block in ALL
+        if block.language == "python" and not {"run", "not run"} & block.marks.keys()
+        if block.file not in called(block.path)
+    ]
 
 
 @pytest.mark.parametrize("block", scripts())
@@ -194,39 +208,85 @@ def test_what_the_documents_log_arrives(runner: Runner, tmp_path: Path) -> None:
 def test_the_readmes_plugin_delivers(runner: Runner, tmp_path: Path) -> None:
     """The plugin in the README, used as the README uses it, has what was logged, and nothing else."""
     (usage,) = (block for block in blocks(ROOT / "README.md") if "my_backend:Lines" in block.code)
-    runner.run(tmp_path, usage.code)
+    runner.run(tmp_path, usage.code, TRACELET_CAPTURE="1")
     assert (tmp_path / "metrics.txt").read_text() == "loss 0.5 1\n"
 
 
-def run_commands(path: Path, folder: Path, environment: dict[str, str]) -> None:
-    """Run the commands of a page that are marked so, one after the other, in a folder with the page's files."""
+def run_page(path: Path, folder: Path, environment: dict[str, str]) -> None:
+    """Run the blocks of a page that are marked so, one after the other, in a folder with the page's files."""
     environment = environment | {"PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"}
     environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
     for name in ("MLFLOW_TRACKING_URI", "TRACELET_CAPTURE", "TRACELET_DIR"):
         del environment[name]
+    files = [block for block in blocks(path) if block.file and "not run" not in block.marks]
+    for block in reversed(files):  # of two with one name the first, until the second one is reached
+        (folder / str(block.file)).write_text(block.code)
     for block in blocks(path):
-        if block.file and "not run" not in block.marks:
-            (folder / block.file).write_text(block.code)
-        if "run" in block.marks:
-            command = ["bash", "-euo", "pipefail", "-c", block.code]
-            done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
-            assert done.returncode == 0, f"{block.code}\n{done.stdout}{done.stderr}"
+        if block in files:
+            (folder / str(block.file)).write_text(block.code)
+        if "run" in block.marks and not block.missing():
+            for words, shown in pieces(block):
+                done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
+                said = f"{block.code}\n{done.stdout}{done.stderr}"
+                assert done.returncode == int(block.marks.get("exits", "0")), said
+                if shown and not re.search(r"\d", shown):  # a header
+                    assert done.stdout.partition("\n")[0].split() == shown.split(), said
 
 
-def pages_that_run() -> list[Path]:
-    return [path for path in DOCUMENTS if path != TUTORIAL and any("run" in block.marks for block in blocks(path))]
+def pieces(block: Block) -> Iterator[tuple[list[str], str]]:
+    """What is to be run of a block, piece by piece, each with the first line that the page shows of its output."""
+    shell = ["bash", "-euo", "pipefail", "-c"]
+    if block.language == "console":
+        for command, shown in re.findall(r"^\$ (.*)\n(.*)", block.code, re.M):
+            yield [*shell, command], shown
+    else:
+        yield [*([sys.executable, "-c"] if block.language == "python" else shell), block.code], ""
 
 
-@pytest.mark.parametrize("path", pages_that_run(), ids=lambda path: path.name)
-def test_commands_run(path: Path, runner: Runner, tmp_path: Path) -> None:
-    """The commands of a page that has marked them so end well."""
-    run_commands(path, tmp_path, runner.environment)
+def pages_that_run() -> list[Any]:
+    """The pages with blocks to run; each block that needs something else than what there is, is skipped by itself."""
+    found = []
+    for path in DOCUMENTS:
+        marked = [block for block in blocks(path) if "run" in block.marks]
+        if path not in (TUTORIAL, COMMAND_LINE) and not all(block.missing() for block in marked):
+            found.append(pytest.param(path, id=str(path.relative_to(ROOT))))
+        found += [pytest.param(path, id=name(block), marks=skipped(block)) for block in marked if block.missing()]
+    return found
+
+
+@pytest.mark.parametrize("path", pages_that_run())
+def test_pages_run(path: Path, runner: Runner, tmp_path: Path) -> None:
+    """The commands of a page that has marked them so end well, one after the other."""
+    run_page(path, tmp_path, runner.environment)
+
+
+VISION = """
+import tracelet
+from tensorboardX import SummaryWriter
+
+for name, outcome in {"mnist-cnn": "failed", "mnist-mlp": "completed", "mnist-live": "completed"}.items():
+    run = tracelet.start_logging(backend="jsonl", exp_name=name, project="vision")
+    run.log_metric("train/loss", 0.5, step=1)
+    run.finish(outcome)
+with tracelet.start_logging(backend="jsonl", exp_name="mnist-wide", project="vision", mode="offline") as run:
+    run.log_metric("train/loss", 0.5, step=1)
+for name in "ab":
+    with SummaryWriter(f"runs/{name}") as writer:
+        writer.add_scalar("loss", 0.5, 1)
+"""
+"""Makes runs such as those that the page on the command line shows."""
+
+
+def test_the_command_line_is_as_shown(runner: Runner, tmp_path: Path) -> None:
+    """The commands in the page on the command line, called in its order, end well, and show the same columns."""
+    runner.run(tmp_path, VISION, TRACELET_DIR=str(tmp_path / ".tracelet"))
+    run_page(COMMAND_LINE, tmp_path, runner.environment)
 
 
 @pytest.mark.timeout(300)
 def test_the_tutorial_keeps_its_word(runner: Runner, tmp_path: Path, eventually: Callable[..., None]) -> None:
     """Followed literally, the tutorial kills a training and loses nothing, and both backends have what it says."""
-    run_commands(TUTORIAL, tmp_path, runner.environment)
+    run_page(TUTORIAL, tmp_path, runner.environment)
     printed = int((tmp_path / "printed.txt").read_text().split()[-1])
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     runs = {event["name"]: event["run"] for event in events if event["kind"] == "opened"}
@@ -241,10 +301,16 @@ def test_the_tutorial_keeps_its_word(runner: Runner, tmp_path: Path, eventually:
     query = "SELECT name, count(*) FROM metrics JOIN runs USING (run_uuid) WHERE key = 'loss' GROUP BY name"
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:  # a script does not wait for ever, delivery does
         eventually(lambda: dict(database.execute(query)) == shown, deadline=120.0)
-    for run in (tmp_path / ".tracelet" / "runs").iterdir():  # nobody is to wait for the server that is away
-        pid = holder(RunDirectory(run).cursor("mlflow"))
-        if pid is not None:
-            os.kill(pid, signal.SIGTERM)
+    runs_there = map(RunDirectory, (tmp_path / ".tracelet" / "runs").iterdir())
+    (away,) = (run for run in runs_there if run.read_record().name == "away")
+    pid = holder(away.cursor("mlflow"))
+    assert pid is not None
+    os.kill(pid, signal.SIGTERM)
+    eventually(lambda: holder(away.cursor("mlflow")) is None)
+    (again,) = (block.code for block in blocks(TUTORIAL) if "--undelivered" in block.code and "run" in block.marks)
+    environment = runner.environment | {"TRACELET_DIR": str(tmp_path / ".tracelet")}
+    subprocess.run([sys.executable, "-m", *again.split()], cwd=tmp_path, env=environment, check=True)
+    assert not away.path.exists()
 
 
 # What is only checked.
@@ -334,22 +400,23 @@ def check_python(arguments: list[str], path: Path, folder: Path) -> None:
         assert arguments[0] in here, f"{path.name} has no file {arguments[0]}, only {here - {None}}"
 
 
-@pytest.mark.parametrize("block", those("sh", "bash", "console", run=True))
+def with_commands() -> list[Any]:
+    return [one for one in those(*_SHELLS, "text") if one.values[0].commands]
+
+
+@pytest.mark.parametrize("block", with_commands())
 def test_commands_are_those_that_there_are(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command in the documents exists: ours with these options, scripts of the page, folders of the checkout."""
-    code = block.code
-    if block.language == "console":  # with what it prints
-        code = "\n".join(re.findall(r"^\$ (.*)", code, re.M))
-    done = subprocess.run(["bash", "-n"], input=code, capture_output=True, text=True)
+    done = subprocess.run(["bash", "-n"], input=block.commands, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     monkeypatch.chdir(tmp_path)
-    for words in commands(code):
+    for words in commands(block.commands):
         check_command(words, block.path, tmp_path)
 
 
 @pytest.mark.parametrize("block", those("toml"))
 def test_tables_hold(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each [tool.tracelet] in the documents is one that a run takes; all other TOML is TOML."""
+    """Each [tool.tracelet] in the documents is one that a run takes, with its backends; all other TOML is TOML."""
     table = tomllib.loads(block.code).get("tool", {}).get("tracelet")
     if table is None:
         return
@@ -357,8 +424,12 @@ def test_tables_hold(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(variable)
     (tmp_path / "pyproject.toml").write_text(block.code)
     monkeypatch.chdir(tmp_path)
-    found = {one.setting.name: one.source for one in _settings.explain()}
-    assert all(found[key] == str(tmp_path / "pyproject.toml") for key in table), found
+    found = {one.setting.name: one for one in _settings.explain()}
+    sources = {key: found[key].source for key in table}
+    assert set(sources.values()) == {str(tmp_path / "pyproject.toml")}, sources
+    for backend, options in found["backend"].value:
+        if backend in installed():
+            find(backend, options)
 
 
 @pytest.mark.parametrize("block", those("json"))
@@ -381,12 +452,15 @@ def test_configurations_name_classes_of_ours(block: Block) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_code_is_unchecked(path: Path) -> None:
-    """Every block is in a language that is checked, or says why not, and no command hides in a block of text."""
+    """Every block is in a language that is checked, and runs or says why not; no command hides in a block of text."""
     for block in blocks(path):
         assert block.language in _LANGUAGES, f"{path.name}: a block of {block.language!r}"
         for kind, text in block.marks.items():
             assert kind in _MARKS, f"{path.name}: the mark {kind!r}"
             assert text or not kind.startswith("not "), f"{path.name}: {kind!r} has no reason"
+        if block.language in _SHELLS:
+            marked = {"run", "command", "not run"} & block.marks.keys()
+            assert marked, f"{path.name}: neither 'run' nor 'not run: why' is above\n{block.code}"
         if block.language == "text":
             assert not re.search(r"^(?:\$ )?(?:tracelet|python3?|pip) [\w-]", block.code, re.M), block.code
     outside = _FENCE.sub("", path.read_text())
