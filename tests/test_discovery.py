@@ -114,6 +114,38 @@ def test_an_option_with_choices_says_which() -> None:
         find(HERE, {"delivery": {"lanes": 3}})
 
 
+WHOLE = """
+import msgspec
+from tracelet import Delivery, Idempotency
+from tracelet.events import MetricsLogged
+class Plugin:
+    delivery, handles, idempotency = Delivery(), frozenset({MetricsLogged}), Idempotency.APPENDS
+    open = export = finish = close = lambda *_: None
+    class Options(msgspec.Struct): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("member", "expected"),
+    [
+        ("delivery = 1", "delivery must be a Delivery, found 1"),
+        ("handles = 5", "handles must be a set of event types.*, found 5"),
+        ("handles = frozenset({int})", "handles must be a set of event types"),
+        ("handles = {MetricsLogged: 2}", "handles must be .*a mapping from them to native"),
+        ("idempotency = 'keyed'", "idempotency must be an Idempotency, found 'keyed'"),
+        ("Options = dict", "Options must be a subclass of msgspec.Struct"),
+        ("close = None", "close must be a method, found None"),
+    ],
+)
+def test_a_member_of_a_wrong_type_is_named(module: Callable[[str, str], None], member: str, expected: str) -> None:
+    """A plugin whose members are not what the contract says is refused, with what was expected and what was found."""
+    module("a_malformed_plugin", f"{WHOLE}    {member}\n")
+    with pytest.raises(BrokenBackend, match=f"it is no backend, its {expected}"):
+        find("a_malformed_plugin:Plugin")
+    module("a_malformed_plugin", WHOLE)
+    assert find("a_malformed_plugin:Plugin").name == "a_malformed_plugin:Plugin"
+
+
 def test_an_option_that_cant_be_kept_is_refused(module: Callable[[str, str], None]) -> None:
     """Text that no UTF-8 can hold, such as the path of a file that is not, is refused by name, and not shown."""
     with pytest.raises(
@@ -124,9 +156,7 @@ def test_an_option_that_cant_be_kept_is_refused(module: Callable[[str, str], Non
     assert presumably_public({"path": "\udce9"}) == {}
     module(
         "a_finding_plugin",
-        "import msgspec\n"
-        "class Plugin:\n"
-        "    delivery = handles = idempotency = open = export = finish = close = None\n"
+        f"{WHOLE}"
         "    class Options(msgspec.Struct):\n"
         "        place: str = '\\udce9'  # as from a variable of the environment\n",
     )
@@ -138,9 +168,7 @@ def test_options_whose_own_code_fails_are_a_broken_backend(module: Callable[[str
     """What a plugin's options raise, such as for want of a working directory, ends no training."""
     module(
         "a_failing_plugin",
-        "import msgspec\n"
-        "class Plugin:\n"
-        "    delivery = handles = idempotency = open = export = finish = close = None\n"
+        f"{WHOLE}"
         "    class Options(msgspec.Struct):\n"
         "        def __post_init__(self): raise FileNotFoundError('no working directory')\n",
     )

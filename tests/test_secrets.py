@@ -204,8 +204,10 @@ def test_errors_do_not_repeat_a_secret(place: Path, options: dict[str, object], 
         f"raise ImportError('with {CANARY}-option, on http://me:{CANARY}@host/')",
         f"""
             import msgspec
+            from tracelet import Delivery, Idempotency
             class Backend:
-                delivery = handles = idempotency = open = export = finish = close = None
+                delivery, handles, idempotency = Delivery(), frozenset(), Idempotency.APPENDS
+                open = export = finish = close = lambda *_: None
                 class Options(msgspec.Struct):
                     api_key: str = ""
                     def __post_init__(self):

@@ -126,6 +126,14 @@ def test_a_wrong_file_is_an_error(tmp_path: Path, text: str, message: str) -> No
     assert not (tmp_path / ".tracelet").exists()
 
 
+def test_a_run_id_in_a_variable_goes_on_with_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that is started again has the same variable; in the code an id is that of a new run unless it says more."""
+    assert resolve(run_id="mine").resume == "never"
+    monkeypatch.setenv("TRACELET_RUN_ID", "mine")
+    assert (resolve().run_id, resolve().resume) == ("mine", "allow")
+    assert resolve(resume="must").resume == "must"
+
+
 def test_an_unknown_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable with a slip in its name would be without effect, and is refused with the name that is near."""
     monkeypatch.setenv("TRACELET_MOED", "offline")

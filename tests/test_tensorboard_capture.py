@@ -328,7 +328,7 @@ def journal(tmp_path: Path) -> Iterator[Path]:
     set_process_run(run)
     yield run.directory
     set_process_run(None)
-    run.finish()
+    run.finish(timeout=0)  # nobody delivers it
 
 
 def metrics(directory: Path) -> list[Event]:
@@ -362,7 +362,7 @@ def test_after_the_run(writer: Any, journal: Path, caplog: pytest.LogCaptureFixt
     run = tracelet.run.active_run()
     assert isinstance(run, Run)
     writer.add_scalar("x", 1.0, 1, 5.0)
-    run.finish()
+    run.finish(timeout=0)
     writer.add_scalar("x", 1.0, 2, 5.0)
 
     assert metrics(journal) == [MetricsLogged(5.0, {"x": 1.0}, 1)]

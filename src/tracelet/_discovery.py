@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, cast, get_args, get_origin
 
@@ -13,9 +13,10 @@ import msgspec
 from tracelet import _values
 from tracelet._redaction import without_logins
 from tracelet._secrets import SECRET_NAME, cause, learn, learn_named, public
-from tracelet.backend import Backend, RunInfo
+from tracelet.backend import Backend, Idempotency, RunInfo, Support
 from tracelet.delivery import Delivery
 from tracelet.errors import BrokenBackend, InvalidOptions, UnknownBackend
+from tracelet.events import Event
 
 GROUP = "tracelet.backends"
 
@@ -25,6 +26,12 @@ OFFICIAL = {name: f"tracelet-{name}" for name in ("mlflow", "wandb", "clearml", 
 _MAYBE_SECRET = re.compile(rf"{SECRET_NAME.pattern}|auth|pass|pwd|tok|sign|cert|login|bearer|jwt|sas", re.IGNORECASE)
 _AT = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<place>.*)`)?", re.DOTALL)  # how msgspec says where it found it
 _PATH = re.compile(r"[^\s/@:]+:[^\s/@:]+")  # of a class in a module; no URL
+_EXPECTED = {
+    "delivery": "a Delivery",
+    "handles": "a set of event types, or a mapping from them to native(…), mapped(…) or fallback(…)",
+    "idempotency": "an Idempotency",
+    "Options": "a subclass of msgspec.Struct",
+}
 _MEMBERS = ("delivery", "handles", "idempotency", "Options", "open", "export", "finish", "close")
 
 
@@ -153,6 +160,24 @@ def _check(name: str, where: str, backend: object, members: tuple[str, ...]) -> 
     missing = [member for member in members if not hasattr(backend, member)]
     if missing:
         raise BrokenBackend(name, where, f"it is no backend, it has no {', '.join(map(repr, missing))}")
+    wrong = next((member for member in members if not _is_sound(member, getattr(backend, member))), None)
+    if wrong is not None:
+        found = f"{wrong} must be {_EXPECTED.get(wrong, 'a method')}, found {getattr(backend, wrong)!r:.200}"
+        raise BrokenBackend(name, where, f"it is no backend, its {public(found)}")
+
+
+def _is_sound(member: str, value: Any) -> bool:
+    if member == "delivery":
+        return isinstance(value, Delivery)
+    if member == "idempotency":
+        return isinstance(value, Idempotency)
+    if member == "Options":
+        return isinstance(value, type) and issubclass(value, msgspec.Struct)
+    if member == "handles":
+        kinds = isinstance(value, Set | Mapping) and all(isinstance(kind, type) for kind in value)
+        known = kinds and all(issubclass(kind, Event) for kind in value)
+        return known and (isinstance(value, Set) or all(isinstance(how, Support) for how in value.values()))
+    return callable(value)
 
 
 def _convert(name: str, options: type[msgspec.Struct], given: Mapping[str, Any], prefix: str = "") -> msgspec.Struct:
