@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
+import msgspec
+
 from bench._harness import Report, Row, alternate, main, scratch
 from tracelet.codec import encode
 from tracelet.events import ArtifactLogged, Event, Lane, MetricsLogged, ParamsLogged, RunFinished, RunStarted, kind_of
@@ -17,7 +19,8 @@ from tracelet.journal import Cursor, LogCount, Position, Recorder, RunDirectory,
 
 METHOD = (
     "The whole command, from starting its interpreter to its end, in alternating rounds; the least of each. The runs "
-    "have two backends, which have everything; their directories were just made, so they are in the page cache."
+    "have two backends, which have everything, but for those that were killed, which have nothing; their directories "
+    "were just made, so they are in the page cache."
 )
 
 BACKENDS = ("mlflow", "wandb")
@@ -28,10 +31,12 @@ def measure(quick: bool) -> Report:
     with scratch() as directory:
         _make_runs(directory / "few", few)
         _make_runs(directory / "many", many)
+        _make_runs(directory / "killed", few, killed=True)
         big = _make_run(directory / "big", points)
         contestants = {
             "nothing": _command("--version"),
             "few": _command("status", "--directory", directory / "few"),
+            "killed": _command("status", "--directory", directory / "killed", code=1),
             "many": _command("status", "--directory", directory / "many"),
             "runs": _command("runs", "--directory", directory / "many"),
             "show": _command("show", big.path),
@@ -52,6 +57,13 @@ def measure(quick: bool) -> Report:
                 note=f"{took['few'] / base:.1f} x --version",
             ),
             Row(
+                what=f"tracelet status, {few:,} killed runs with something pending",
+                figure=took["killed"],
+                unit="ms",
+                limit=1_000.0,
+                note=f"{(took['killed'] - base) / few * 1000:.0f} µs a run",
+            ),
+            Row(
                 what=f"tracelet status, {many:,} runs",
                 figure=took["many"],
                 unit="ms",
@@ -69,21 +81,22 @@ def measure(quick: bool) -> Report:
     )
 
 
-def _command(*arguments: object) -> Callable[[], float]:
-    """How long a command takes, in seconds."""
+def _command(*arguments: object, code: int = 0) -> Callable[[], float]:
+    """How long a command takes that ends with that code, in seconds."""
     command = [sys.executable, "-m", "tracelet", *map(str, arguments)]
 
     def run() -> float:
         begin = perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        done = subprocess.run(command, stdout=subprocess.DEVNULL)
+        assert done.returncode == code
         return perf_counter() - begin
 
     return run
 
 
-def _make_runs(directory: Path, number: int) -> None:
+def _make_runs(directory: Path, number: int, *, killed: bool = False) -> None:
     """Runs that differ in their records; the files of their journals and cursors are one run's."""
-    model = _make_run(directory, 50)
+    model = _make_run(directory, 50, killed=killed)
     for ordinal in range(1, number):
         began = time.time() - ordinal * 60
         run = RunDirectory(directory / "runs" / _id(began, ordinal))
@@ -96,7 +109,7 @@ def _make_runs(directory: Path, number: int) -> None:
         run.write_record(_record(run, began))
 
 
-def _make_run(directory: Path, points: int) -> RunDirectory:
+def _make_run(directory: Path, points: int, *, killed: bool = False) -> RunDirectory:
     began = time.time()
     run = RunDirectory(directory / "runs" / _id(began, 0))
     run.path.mkdir(parents=True)
@@ -112,11 +125,24 @@ def _make_run(directory: Path, points: int) -> RunDirectory:
         say(MetricsLogged(began + step, {f"train/m{step % 10}": 1.0 / (step + 1)}, step // 10))
     file = ArtifactLogged(began, "weights.bin", "/nowhere/weights.bin", 1, 1, copied=False)
     recorder.append_bulk(kind_of(ArtifactLogged), encode(file))
+    if killed:
+        _kill(run, recorder)
+        return run
     recorder.finish(kind_of(RunFinished), encode(RunFinished(time.time(), "completed")))
     for backend in BACKENDS:
         _deliver(run, backend, recorder)
     recorder.detach()
     return run
+
+
+def _kill(run: RunDirectory, recorder: Recorder) -> None:
+    """Leave a writer's logs as they are when it dies, with all the space that it had reserved."""
+    record = run.writer_record(recorder.writer)
+    assert record is not None
+    process = msgspec.structs.replace(record.process, boot_id="of before this machine was restarted")
+    data = msgspec.json.encode(msgspec.structs.replace(record, process=process))
+    (run.path / "journal" / recorder.writer / "writer.json").write_bytes(data)
+    recorder.detach()
 
 
 def _deliver(run: RunDirectory, backend: str, recorder: Recorder) -> None:

@@ -344,6 +344,28 @@ def test_sizes_and_times_are_shown_whatever_they_are() -> None:
     assert moment(1e20) == "1e+20"
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is always full")
+@pytest.mark.parametrize("command", ["runs", "runs --json", "show --json", "status", "gc", "--help", "doctor"])
+def test_output_that_can_not_be_written_is_said(log: Log, command: str) -> None:
+    """Where the output goes to a disk that is full, one line tells, and the exit code is 1."""
+    log("one")
+    with open("/dev/full", "w") as full:
+        arguments = [sys.executable, "-m", "tracelet", *command.split()]
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "the output can't be written: No space left on device\n")
+
+
+def test_whoever_reads_the_output_may_stop(log: Log) -> None:
+    """That is no error to be shown."""
+    log("one")
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        arguments = [sys.executable, "-m", "tracelet", "runs"]
+        done = subprocess.run(arguments, stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 # Help and completion.
 
 

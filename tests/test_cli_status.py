@@ -71,12 +71,17 @@ def test_what_is_pending_of_older_runs_counts(train: Train) -> None:
     result = status("--limit", 1)
     assert result.exit_code == 1
     assert "old " not in result.output
-    assert "1 older run not shown: --limit 2; 1 of them with something pending: --pending" in result.output
+    assert "1 older run not shown: --limit 2; of them 1 with something pending: --pending" in result.output
     assert [row[2] for row in rows(status("--pending"))] == [old.id]
     train("newer")
     limited = status("--pending", "--limit", 1)
     assert limited.exit_code == 1
-    assert "1 older run with something pending not shown: --limit 2" in limited.output
+    assert "1 older run not shown, 1 with something pending: --limit 2" in limited.output
+    (old.path / "run.json").write_text("{")
+    said = status("--limit", 1).output
+    assert "2 older runs not shown: --limit 3; of them 1 damaged: --pending" in said
+    said = status("--pending", "--limit", 1).output
+    assert "1 older run not shown, 1 damaged: --limit 2" in said
 
 
 def test_where_nothing_is_pending_that_is_said(train: Train) -> None:
@@ -84,12 +89,53 @@ def test_where_nothing_is_pending_that_is_said(train: Train) -> None:
     run = train(mode="online")
     result = status("--pending")
     assert (result.exit_code, result.output) == (0, f"nothing is pending in {run.path.parents[1]}\n")
+
+
+def test_what_is_delivered_and_not_closed_is_not_done(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is over is work for sync until every backend knows how it ended; while it goes on it is not."""
+    run = train(mode="online")
     cursor = Cursor.acquire(run.cursor("jsonl"))
     assert cursor is not None
-    cursor.record.closed = None  # as while the training goes on
-    cursor.save()
-    cursor.release()
-    assert status("--pending").output == result.output
+    with cursor:
+        cursor.record.closed, cursor.record.phase = None, "running"  # as when delivery was killed right before it
+        cursor.save()
+        result = status(run.id)
+        assert result.exit_code == 1  # it is not closed yet
+        assert "tracelet sync" not in result.output
+    for arguments in ([], ["--pending"], ["--limit", 1]):
+        result = status(*arguments)
+        assert result.exit_code == 1
+        assert [row[8:10] for row in rows(result)] == [["not", "closed"]]
+    assert f"\nClose it with: tracelet sync {run.path}\n" in status(run.id).output
+    assert "jsonl: not closed" in CliRunner().invoke(app, ["runs"]).output
+    said = CliRunner().invoke(app, ["show", run.id]).output
+    assert f"  Close it with: tracelet sync {run.path}\n" in said
+    monkeypatch.setattr(RunDirectory, "live", True)
+    assert status().exit_code == 0
+    assert status("--pending").output.startswith("nothing is pending")
+    assert "tracelet sync" not in status(run.id).output
+    monkeypatch.undo()
+    monkeypatch.chdir(run.path.parents[2])
+    assert CliRunner().invoke(app, ["sync"]).exit_code == 0
+    assert status().exit_code == 0
+
+
+def test_nothing_is_advised_where_somebody_is_at_it(train: Train) -> None:
+    """While a process delivers a backend's events, the account says so, and does not tell to deliver them."""
+    run = train()
+    record = run.read_record()
+    record.backends["other"] = {}
+    run.write_record(record)
+    first, second = (Cursor.acquire(run.cursor(name)) for name in ("jsonl", "other"))
+    assert first is not None
+    assert second is not None
+    with first:
+        with second:
+            result = status(run.id)
+            assert result.exit_code == 1
+            assert "delivered by process" in result.output
+            assert "tracelet sync" not in result.output
+        assert f"tracelet sync {run.path}" in status(run.id).output  # which nobody delivers to the other one
 
 
 def test_sync_tells_a_script_what_it_did(train: Train) -> None:

@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 from tracelet import Delivery
 from tracelet._bus import Bus
 from tracelet._discovery import from_object
-from tracelet.checks import Check, clock, folder, ok
+from tracelet.checks import Check, clock, folder, ok, problem
 from tracelet.cli import _checks
 from tracelet.cli._app import app
 from tracelet.cli._probe import Probe
@@ -327,6 +327,21 @@ def test_the_machine_is_examined(tmp_path: Path, directory: RunDirectory, monkey
     assert "a file in" in result.output
 
 
+def test_the_name_of_a_plugin_may_be_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It does not run into what is said of it, and that a plugin is broken comes with what to do."""
+    broken = ("brokenimport", problem("the backend 'brokenimport' can't be used: no", "mend its package"))
+    monkeypatch.setattr(_checks, "plugins", lambda: iter([broken]))
+    result = doctor("--directory", tmp_path)
+    assert result.exit_code == 1
+    assert "problem   plugin brokenimport the backend 'brokenimport'" in result.output
+    monkeypatch.undo()
+    monkeypatch.setattr(_checks, "installed", lambda: {"nosuchbackend": None})
+    ((name, check),) = _checks.plugins()
+    assert (name, check.level, check.advice) == ("nosuchbackend", "problem", "mend its package, or remove it")
+
+
 def test_problems_are_said_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unusable folder, too little space and a wrong setting are problems, and the exit code is 1."""
     file = tmp_path / "file"
@@ -370,7 +385,7 @@ class Backend:
     handles = frozenset()
     idempotency = RecordingBackend.idempotency
     Options = Options
-    open = export = finish = close = None
+    open = export = finish = close = lambda self, *_: None
 
     @staticmethod
     async def check(options):
@@ -490,6 +505,10 @@ def test_what_is_pending_is_said_for_each_backend(directory: RunDirectory) -> No
     record.backends = {NAME: {}}
     directory.write_record(record)
     assert told() == [("ok", "1 run, nothing waits to be delivered")]
+    with held(directory, NAME) as cursor:
+        cursor.record.closed = None
+        cursor.save()
+    assert told() == [("warning", "1 run is over, and a backend was not told")]
 
 
 def held(directory: RunDirectory, backend: str) -> Cursor:

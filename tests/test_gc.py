@@ -22,12 +22,16 @@ import tracelet
 from tracelet import Delivery, _retention
 from tracelet._bus import Bus
 from tracelet._discovery import from_object
-from tracelet._retention import HIDDEN, Rules, StillNeeded, judge_all, remove
+from tracelet._retention import HIDDEN, Judged, Rules, StillNeeded, judge_all, remove
 from tracelet.cli._app import app
+from tracelet.cli._output import bytes_of
 from tracelet.codec import encode
 from tracelet.errors import Rejected
 from tracelet.events import Kind, Lane, MetricsLogged, RunFinished
 from tracelet.journal import Cursor, LogReader, Recorder, RunDirectory, RunRecord
+from tracelet.journal.room import size_on_disk
+from tracelet.journal.segment import SPARE, pack_record
+from tracelet.journal.tail import cut
 from tracelet.testing import RecordingBackend
 
 NAME = "RecordingBackend"
@@ -96,7 +100,10 @@ def gc(runs: Path, *arguments: str, code: int = 0) -> str:
 
 def kept(runs: Path, *arguments: str) -> dict[str, str]:
     """Why each run is kept."""
-    return {one["id"]: one["reason"] for one in json.loads(gc(runs, "--json", *arguments))["kept"]}
+    result = cli.invoke(app, ["gc", "--directory", str(runs.parent), "--json", *arguments])
+    reasons = {one["id"]: one["reason"] for one in json.loads(result.output)["kept"]}
+    assert result.exit_code == ("damaged" in reasons.values())
+    return reasons
 
 
 def test_what_is_done_and_old_is_removed_when_asked(runs: Path) -> None:
@@ -141,7 +148,7 @@ def test_what_somebody_needs_is_kept(runs: Path) -> None:
     assert kept(runs, "--older-than", "0") == reasons
     del reasons["refused"]
     assert kept(runs, "--older-than", "0", "--dead-letters") == reasons
-    gc(runs, "--older-than", "0", "--dead-letters", "--yes")
+    gc(runs, "--older-than", "0", "--dead-letters", "--yes", code=1)
     assert sorted(os.listdir(runs)) == sorted([*reasons, "file", "foreign"])
 
 
@@ -323,12 +330,13 @@ def test_what_crashes_left_goes_too(runs: Path) -> None:
         "r = Recorder(RunDirectory(Path(sys.argv[1])), bool); r.append(3, b'x'); r.tend(sync=False); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code, str(place)], check=False)
-    spare = place / "journal" / "0001" / Lane.STREAM.value / "000001.seg"
+    used, spare = (place / "journal" / "0001" / Lane.STREAM.value / f"00000{number}.seg" for number in (0, 1))
     assert spare.exists()
-    assert {Path(path) for path in json.loads(gc(runs, "--json"))["leftovers"]} == {stale, spare}
+    assert {Path(path) for path in json.loads(gc(runs, "--json"))["leftovers"]} == {stale, spare, used}
     gc(runs, "--yes")
     assert not stale.exists()
     assert not spare.exists()
+    assert used.stat().st_size == 4096
     assert fresh.exists()
     assert len(list((grown / "journal" / "0001" / "stream").iterdir())) == 2
 
@@ -347,7 +355,7 @@ def test_the_spare_of_who_can_not_be_seen_stays_for_days(runs: Path, changes: di
     grow_old(writer, 2 * DAY)
     assert _retention.leftovers(runs) == []
     grow_old(writer, 4 * DAY)
-    assert [path.name for path in _retention.leftovers(runs)] == ["000001.seg"]
+    assert [one.path.name for one in _retention.leftovers(runs)] == ["000000.seg", "000001.seg"]
 
 
 IN_A_CONTAINER = """
@@ -457,3 +465,160 @@ def test_locks_that_a_file_system_has_not(runs: Path, monkeypatch: pytest.Monkey
     assert directory.add_writer() == "0000"
     with pytest.raises(OSError, match="not supported"):
         Cursor.acquire(directory.cursor(NAME))
+
+
+def test_thousands_of_runs_are_judged_at_once(runs: Path) -> None:
+    """What it takes to choose among runs grows with their number, and not with its square."""
+    record = RunRecord(id="", name="n", project="p", created=0.0, backends={}, version="0")
+    compared = 0
+
+    class Counted(Judged):
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return self is other
+
+    judged: list[Judged] = [
+        Counted(directory=RunDirectory(runs / f"{number}"), record=record, age=1.0) for number in range(1_000)
+    ]
+    _retention._choose(judged, Rules(0.0))
+    assert all(one.kept is None for one in judged)
+    assert compared == 0
+
+
+def test_each_run_is_said_as_it_is_removed(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --yes a line tells of each run once it is gone, and the table has only those that are kept."""
+    make(runs, "first", age=40 * DAY)
+    make(runs, "second", age=39 * DAY)
+    make(runs, "third")
+    said: list[str] = []
+
+    def seen(one: Judged, rules: Rules) -> int:
+        said.append(" ".join(str(part) for part in shown))
+        return remove(one, rules)
+
+    shown: list[Any] = []
+    monkeypatch.setattr("tracelet.cli.gc.remove", seen)
+    monkeypatch.setattr("tracelet.cli.gc.show", lambda *parts: shown.append(parts))
+    gc(runs, "--yes")
+    assert "first" not in said[0]
+    assert "removed" in said[1]
+    assert "first" in said[1]
+    assert "second" not in said[1]
+    monkeypatch.undo()
+    assert "removed" not in gc(runs, "--yes")
+
+
+def test_two_at_once_are_no_problem(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that another gc has removed meanwhile, or is about to, is no problem; one that stays is."""
+    gone, going, stays = (make(runs, name, age=99 * DAY) for name in ("gone", "going", "stays"))
+
+    def beside(one: Judged, rules: Rules) -> int:
+        if one.directory.path == gone:
+            shutil.rmtree(gone)
+            return remove(one, rules)
+        with one.directory.claimed():
+            try:
+                return remove(one, rules)
+            finally:
+                if one.directory.path == going:
+                    shutil.rmtree(going)
+
+    monkeypatch.setattr("tracelet.cli.gc.remove", beside)
+    said = gc(runs, "--yes", code=1)
+    assert "the run stays is kept: a process begins to log to it" in said
+    assert "the run going is kept" not in said
+    assert "No such file" not in said
+    shutil.rmtree(stays)
+    make(runs, "gone", age=99 * DAY)
+    make(runs, "going", age=99 * DAY)
+    assert "0 B freed" in gc(runs, "--yes")
+
+
+def killed(runs: Path, name: str, events: list[bytes]) -> tuple[Path, Path]:
+    """A run of one process that died after it had said so much; and the segment of its stream."""
+    place = make(runs, name, backend=None, finish=False)
+    code = (
+        "import os, sys; from pathlib import Path; from tracelet.journal import *; "
+        "r = Recorder(RunDirectory(Path(sys.argv[1])), bool); "
+        "[r.append(3, bytes.fromhex(data)) for data in sys.argv[2:]]; os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(place), *(data.hex() for data in events)], check=False)
+    return place, place / "journal" / "0001" / Lane.STREAM.value / "000000.seg"
+
+
+def read(place: Path) -> list[bytes]:
+    with LogReader(RunDirectory(place).log("0001", Lane.STREAM)) as reader:
+        return reader.read(100_000, 1 << 26, final=True).payloads
+
+
+@pytest.mark.parametrize("last", [b"x", bytes(3), bytes(4096), bytes(50_000), b"x" * 3985, b"x" * 4000])
+def test_what_a_killed_writer_had_reserved_is_given_back(runs: Path, last: bytes) -> None:
+    """Of a run that stays, the unused pages behind the last event go, and not one event with them."""
+    place, segment = killed(runs, "run", [b"first", last])
+    before = segment.stat()
+    assert read(place) == [b"first", last]
+    (found,) = _retention.leftovers(runs)
+    assert (found.path, found.reserved) == (segment, True)
+    assert f"left by a crash, unused at the end of: {segment}" in gc(runs)
+    said = gc(runs, "--yes")
+    assert "freed" in said
+    size = segment.stat().st_size
+    assert size % 4096 == 0
+    assert 64 + 20 + len(b"first") + 20 + len(last) <= size <= 64 + 20 + 8 + 20 + len(last) + 8 + 4096
+    assert before.st_size - size == found.size
+    assert segment.stat().st_blocks < before.st_blocks
+    assert read(place) == [b"first", last]
+    assert RunDirectory(place).tallies({})["0001/stream"].recorded == 2
+    assert _retention.leftovers(runs) == []
+
+
+def test_where_it_is_not_sure_that_space_is_unused_it_stays(runs: Path) -> None:
+    """Behind a frame that is not whole, before what is no zero, and of a segment without a header, all stays."""
+    place, segment = killed(runs, "run", [b"first", b"second"])
+    whole = segment.read_bytes()
+    second = whole.index(b"second")
+    for offset in (second, 40, 0, len(whole) - 1, len(whole) - 10_000):
+        data = bytearray(whole)
+        data[offset] ^= 1
+        segment.write_bytes(data)
+        assert _retention.leftovers(runs) == [], offset
+        assert cut(segment) == 0
+        assert segment.read_bytes() == data
+    segment.write_bytes(whole)
+    spare = segment.with_name("000001.seg")
+    spare.write_bytes(whole[:16] + pack_record(SPARE, 0) + whole[48:])
+    assert spare not in [one.path for one in _retention.leftovers(runs)]
+    live = Recorder(RunDirectory(place), bool)
+    live.append(3, b"x")
+    assert [one.path for one in _retention.leftovers(runs)] == [segment]
+
+
+def test_what_goes_with_a_run_is_not_counted_again(runs: Path) -> None:
+    """What a crash left in a run that goes is part of it, and sizes are those of before the removal."""
+    place = make(runs, "run", age=99 * DAY)
+    (place / ".run.json.1.abcd").write_bytes(b"x" * 10_000)
+    grow_old(place, 99 * DAY)
+    size = size_on_disk(place)
+    said = gc(runs)
+    assert "left by a crash" not in said
+    assert f"1 run can go, which frees {bytes_of(size)}." in said
+    other = make(runs, "young")
+    (other / ".run.json.1.abcd").write_bytes(b"x" * 10_000)
+    os.utime(other / ".run.json.1.abcd", (0, 0))
+    said = gc(runs, "--yes")
+    assert f".run.json.1.abcd  {bytes_of(12_288)}" in said
+    assert "0 B" not in said
+    assert f"{bytes_of(size + 12_288)} freed" in said
+
+
+def test_of_many_leftovers_the_rest_is_summed_up(runs: Path) -> None:
+    """Twenty are named."""
+    place = make(runs, "run")
+    for number in range(25):
+        (place / f".run.json.{number}.abcd").write_bytes(b"x" * 4096)
+        os.utime(place / f".run.json.{number}.abcd", (0, 0))
+    said = gc(runs)
+    assert said.count("left by a crash") == 20
+    assert "and 5 more of these, 20.5 kB\n" in said
+    assert "0 runs and 25 leftovers can go" in said

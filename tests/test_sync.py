@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,6 +19,7 @@ import msgspec
 import pytest
 
 from tracelet.cli._runs import NO_RECORD
+from tracelet.host.sync import add_backend
 from tracelet.journal import RunDirectory, holder, read_cursor
 from tracelet.status import BackendStatus, read_status
 
@@ -181,6 +184,28 @@ def test_a_backend_is_added_to_a_finished_run(place: Place) -> None:
     assert place.sync(place.run.path, "--backend", "jsonl") == (0, "nothing to do: nothing is pending\n")
 
 
+def test_a_backend_is_added_to_what_the_record_has_by_then(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who adds a backend waits for others that write the record, and takes nothing of theirs back."""
+    place.train({"faulty_backends:Base": {}})
+    waits = threading.Event()
+    real = fcntl.flock
+
+    def flock(fd: int, operation: int) -> None:
+        waits.set()
+        real(fd, operation)
+
+    with place.run.claimed():
+        monkeypatch.setattr(fcntl, "flock", flock)
+        thread = threading.Thread(target=add_backend, args=(place.run, "jsonl"))
+        thread.start()
+        assert waits.wait(30)
+        record = place.run.read_record()
+        record.backends["other"] = {}
+        place.run.write_record(record)
+    thread.join(30)
+    assert list(place.run.read_record().backends) == ["faulty_backends:Base", "other", "jsonl"]
+
+
 def test_a_file_that_is_gone_costs_itself(place: Place) -> None:
     """A copy that somebody deleted before its turn is a dead letter with its reason; its neighbours arrive."""
     for name in ("kept", "lost"):
@@ -223,9 +248,42 @@ def test_beside_a_live_run_its_own_delivery_is_left_alone(place: Place, eventual
     eventually(lambda: holder(cursor))
     pid = holder(cursor)
     code, output = place.sync("--timeout", 1)
-    assert code == 1
-    assert f"left to the training's own delivery (process {pid})" in output
+    assert code == 0, output
+    assert f"faulty_backends:Down: left to the training's own delivery (process {pid})\n" in output
     assert holder(cursor) == pid
+    code, output = place.sync("--json")
+    assert code == 0, output
+    result = msgspec.json.decode(next(line for line in output.splitlines() if line.startswith("{")))
+    assert (result["complete"], result["newly_delivered"], result["live"]) == (False, 0, True)
+
+
+def test_what_is_said_meanwhile_is_not_of_the_sync(place: Place) -> None:
+    """Beside an offline training that goes on saying things, sync is done once it has delivered what was there."""
+    place.add_module(
+        "busy",
+        """
+        import anyio
+        from faulty_backends import Base
+        from pathlib import Path
+        from tracelet import Delivery
+        class Busy(Base):
+            delivery = Delivery(timeout=30.0)
+            async def export(self, batch):
+                size = Path(self.options.mark).stat().st_size
+                while Path(self.options.mark).stat().st_size < size + 2:  # it says something more meanwhile
+                    await anyio.sleep(0.001)
+        """,
+    )
+    place.mark.touch()
+    say = "import time; file = open('healed', 'ab', 0)\n"
+    say += "while not time.sleep(0.001): run.log_metric('loss', 1.0), file.write(b'x')"
+    training = place.start_training({"busy:Busy": {"mark": str(place.mark)}}, say)
+    said(training)
+    code, output = place.sync()
+    assert code == 0, output
+    assert "the training goes on" in output
+    assert "pending" not in output
+    assert place.status("busy:Busy").pending > 0
 
 
 def test_a_live_offline_run_is_drained_and_left_open(place: Place) -> None:
@@ -383,7 +441,7 @@ def test_a_damaged_record_is_said_and_the_other_runs_go_on(place: Place) -> None
     place.train({"jsonl": {}})
     code, output = place.sync()
     assert code == 1
-    assert f"{damaged.id}: its record can't be used" in output
+    assert f"{damaged.id}: run.json is damaged" in output
     assert place.closed() == ["completed"]
     (damaged.path / "run.json").unlink()
     message = f"{damaged.id}: {NO_RECORD}\n"

@@ -6,16 +6,18 @@ import os
 import shutil
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
 import msgspec
 
 from tracelet.errors import TraceletError
+from tracelet.events import Lane
 from tracelet.journal import Cursor, RunDirectory, RunRecord, holder
 from tracelet.journal.room import size_on_disk
-from tracelet.journal.segment import SPARE, read_header
+from tracelet.journal.segment import ACTIVE, SPARE, read_header, segment_numbers, segment_path
+from tracelet.journal.tail import cut, is_blank, unused
 from tracelet.status import UNDELIVERED, read_status
 
 HIDDEN = ".removing-"
@@ -63,6 +65,19 @@ class Judged(msgspec.Struct, kw_only=True):
         return self.directory.id
 
 
+class Leftover(msgspec.Struct, frozen=True):
+    """What a crash has left.
+
+    Attributes:
+        size: in bytes.
+        reserved: whether it is only the unused end of the file.
+    """
+
+    path: Path
+    size: int
+    reserved: bool = False
+
+
 class StillNeeded(TraceletError):
     """Raised when a run that was to be removed must be kept after all."""
 
@@ -75,11 +90,14 @@ def judge_all(runs: Path, rules: Rules, chosen: Collection[Path] | None = None) 
 
     Args:
         chosen: only these may go; None stands for all.
+
+    Raises:
+        OSError: the folder can't be read; a run that can't be read is damaged.
     """
     now = time.time()
     judged = []
     for path in _entries(runs):
-        if not path.name.startswith(".") and path.is_dir():
+        if not path.name.startswith("."):
             one = _judge(RunDirectory(path), rules, now, chosen is None or path in chosen)
             if one is not None:
                 judged.append(one)
@@ -90,53 +108,53 @@ def judge_all(runs: Path, rules: Rules, chosen: Collection[Path] | None = None) 
 
 def _judge(directory: RunDirectory, rules: Rules, now: float, chosen: bool) -> Judged | None:
     """A run with what speaks against its removal; None for what is no run."""
-    one = Judged(directory=directory, record=None, age=0.0)
+    one = Judged(directory=directory, record=None, age=_age(now, _modified(directory.path)))
     try:
         one.record = directory.read_record()
-    except FileNotFoundError:
-        if not (directory.path / "journal").is_dir():
+        one.age = _age(now, _last_sign(directory))
+        if one.age < rules.older_than:
+            one.kept = "younger"
+        else:
+            reason = _need(directory, one.record, rules) or _delivery(directory, one.record)
+            if reason is not None:
+                one.kept, one.detail = reason
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if one.record is None and not os.path.isdir(directory.path / "journal"):
             return None
-        one.kept, one.detail = "damaged", "run.json is missing"
+        one.kept, one.detail = "damaged", "run.json is missing" if one.record is None else str(error)
     except (OSError, msgspec.MsgspecError) as error:
-        one.kept, one.detail = "damaged", f"run.json can't be read: {error}"
-    one.age = max(0.0, now - _last_sign(directory))
+        one.kept, one.detail = "damaged", f"it can't be read: {error}"
+    if not chosen:
+        one.kept, one.detail = "not chosen", ""
     if rules.keep_size is not None:
         one.size = size_on_disk(directory.path)
-    if one.record is None:
-        return one
-    if not chosen:
-        one.kept = "not chosen"
-    elif one.age < rules.older_than:
-        one.kept = "younger"
-    else:
-        reason = _need(directory, one.record, rules) or _delivery(directory, one.record)
-        if reason is not None:
-            one.kept, one.detail = reason
     return one
 
 
+def _age(now: float, sign: float) -> float:
+    """How long ago the last sign was; 0 if that is not known."""
+    return max(0.0, now - sign) if sign else 0.0
+
+
 def _need(directory: RunDirectory, record: RunRecord, rules: Rules) -> tuple[str, str] | None:
-    """What a run is still needed for."""
-    try:
-        if directory.live:
-            return "live", "a process logs to it"
-        if rules.undelivered:
-            return None
-        if not record.backends:
-            return "without a backend", "it is only here"
-        for name, backend in read_status(directory).backends.items():
-            if backend.pending:
-                return "pending", f"{name}: {backend.pending:,} pending"
-            if backend.outcome is None:
-                return "pending", f"{name}: it does not know how the run ended"
-            refused = backend.dead_lettered + backend.dropped.get(UNDELIVERED, 0)
-            if refused and not rules.dead_letters:
-                return "dead letters", f"{name}: {refused:,} did not arrive"
-            place = _only_here(directory, backend.url)
-            if place is not None:
-                return "only here", f"{name}: its own files are only here, in {place}"
-    except (OSError, msgspec.MsgspecError) as error:
-        return "damaged", str(error)
+    """What a run is still needed for. Raises OSError or msgspec.MsgspecError if that can't be read."""
+    if directory.live:
+        return "live", "a process logs to it"
+    if rules.undelivered:
+        return None
+    if not record.backends:
+        return "without a backend", "it is only here"
+    for name, backend in read_status(directory).backends.items():
+        if backend.pending:
+            return "pending", f"{name}: {backend.pending:,} pending"
+        if backend.outcome is None:
+            return "pending", f"{name}: it does not know how the run ended"
+        refused = backend.dead_lettered + backend.dropped.get(UNDELIVERED, 0)
+        if refused and not rules.dead_letters:
+            return "dead letters", f"{name}: {refused:,} did not arrive"
+        place = _only_here(directory, backend.url)
+        if place is not None:
+            return "only here", f"{name}: its own files are only here, in {place}"
     return None
 
 
@@ -148,7 +166,7 @@ def _only_here(directory: RunDirectory, url: str | None) -> str | None:
     # By the run's id, because the directory may have been copied, or be known under another path to a container.
     within = Path(*parts[len(parts) - parts[::-1].index(directory.id) :])
     place = directory.path / within
-    if within.name and (place.is_file() or any(_files_below(place))):
+    if within.name and (os.path.isfile(place) or any(_files_below(place))):
         return str(within)
     return None
 
@@ -182,7 +200,7 @@ def _choose(judged: Sequence[Judged], rules: Rules) -> None:
         if one.record is not None and one.record.parent is not None:
             children.setdefault(one.record.parent, []).append(one)
     free = [one for one in judged if one.kept is None]
-    going: list[Judged] = []
+    going: set[str] = set()
     total = sum(one.size for one in judged)
     found = True
     while found:
@@ -190,13 +208,13 @@ def _choose(judged: Sequence[Judged], rules: Rules) -> None:
         for one in free:
             if rules.keep_size is not None and total <= rules.keep_size:
                 break
-            if one not in going and all(child in going for child in children.get(one.id, ())):
-                going.append(one)
+            if one.id not in going and all(child.id in going for child in children.get(one.id, ())):
+                going.add(one.id)
                 total -= one.size
                 found = True
     for one in free:
-        if one not in going:
-            waiting = next((child for child in children.get(one.id, ()) if child not in going), None)
+        if one.id not in going:
+            waiting = next((child for child in children.get(one.id, ()) if child.id not in going), None)
             one.kept = "enough room" if waiting is None else "children"
             one.detail = "" if waiting is None else f"its child {waiting.id} stays"
         elif rules.keep_size is None:
@@ -208,6 +226,7 @@ def remove(one: Judged, rules: Rules) -> int:
 
     Raises:
         StillNeeded: somebody needs it by now.
+        FileNotFoundError: it is gone by now.
         OSError: it can't be removed, or not wholly; what is left is hidden, and goes the next time.
     """
     directory, record = one.directory, one.record
@@ -239,54 +258,73 @@ def remove_hidden(place: Path) -> int:
     return size
 
 
-def leftovers(runs: Path) -> list[Path]:
-    """What crashes have left: runs whose removal was begun, half-written files, and spare segments of dead writers."""
-    found = []
+def leftovers(runs: Path, going: Collection[str] = ()) -> list[Leftover]:
+    """What crashes have left: runs whose removal was begun, half-written files, and what dead writers had reserved.
+
+    Args:
+        going: the ids of runs that go with all that is in them.
+
+    Raises:
+        OSError: the folder can't be read.
+    """
+    found: list[Leftover] = []
     for path in _entries(runs):
         if path.name.startswith(HIDDEN):
-            found.append(path)
-        elif not path.name.startswith(".") and path.is_dir():
-            found += _left_in(RunDirectory(path))
+            found.append(Leftover(path, size_on_disk(path)))
+        elif not path.name.startswith(".") and path.name not in going:
+            with suppress(OSError):  # what can't be read stays
+                found += _left_in(RunDirectory(path))
     return found
 
 
-def remove_leftover(place: Path) -> int:
+def remove_leftover(one: Leftover) -> int:
     """Remove one; returns how many bytes that gave. Raises OSError."""
-    if place.is_dir():
-        return remove_hidden(place)
-    size = size_on_disk(place)
-    place.unlink(missing_ok=True)
+    if one.reserved:
+        return cut(one.path)
+    if os.path.isdir(one.path):
+        return remove_hidden(one.path)
+    size = size_on_disk(one.path)
+    one.path.unlink(missing_ok=True)
     return size
 
 
-def _left_in(directory: RunDirectory) -> Iterator[Path]:
+def _left_in(directory: RunDirectory) -> Iterator[Leftover]:
     now = time.time()
     for path in _entries(directory.path):
         if path.name.startswith(".run.json.") and now - _modified(path) > _STALE:
-            yield path
+            yield Leftover(path, size_on_disk(path))
     for writer in directory.writers():
-        spares = [
-            segment
-            for lane in _entries(directory.path / "journal" / writer)
-            for segment in _entries(lane)[-1:]
-            if segment.suffix == ".seg" and _is_spare(segment)
-        ]
-        if spares and _is_gone(directory, writer, now):
-            yield from spares
+        for lane in Lane:
+            log = directory.log(writer, lane)
+            paths = [segment_path(log, number) for number in segment_numbers(log)]
+            unfinished = [path for path in paths if _state(path) in (SPARE, ACTIVE)]
+            if unfinished and _is_gone(directory, writer, now):
+                yield from _reserved(unfinished, paths[-1])
+
+
+def _reserved(segments: Sequence[Path], last: Path) -> Iterator[Leftover]:
+    """The segment that holds nothing yet, and the ends of others to which nothing was written; its writer is gone."""
+    for path in segments:
+        if _state(path) == ACTIVE:
+            size = unused(path)
+            if size:
+                yield Leftover(path, size, reserved=True)
+        elif path == last and _state(path) == SPARE and is_blank(path):
+            yield Leftover(path, size_on_disk(path))
+
+
+def _state(segment: Path) -> int | None:
+    header = read_header(segment)
+    return None if header is None else header.state
 
 
 def _is_gone(directory: RunDirectory, writer: str, now: float) -> bool:
-    """Whether a writer will surely write no more: its spare segment is what it goes on with."""
+    """Whether a writer will surely write no more: what it has reserved is what it goes on with."""
     if directory.writer_alive(writer):
         return False
     record = directory.writer_record(writer)
     seen = record is not None and record.process.within_sight
     return seen or now - directory.last_sign(writer) > _LONG_SILENCE
-
-
-def _is_spare(segment: Path) -> bool:
-    header = read_header(segment)
-    return header is not None and header.state == SPARE
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -73,8 +73,8 @@ def clock(date: str | None) -> list[Check]:
 def folder(path: str | os.PathLike[str], what: str) -> Check:
     """Whether files can be written in a folder, or it can be made."""
     place = Path(path)
-    above = next((one for one in (place, *place.parents) if one.exists()), place)
-    if not above.is_dir():
+    above = next((one for one in (place, *place.parents) if os.path.exists(one)), place)
+    if not os.path.isdir(above):
         return problem(f"{what} {place}: {above} is no folder", "choose another place")
     if not os.access(above, os.W_OK | os.X_OK):
         return problem(

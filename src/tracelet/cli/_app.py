@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -11,6 +13,8 @@ import typer
 
 from tracelet.cli import backends, config, demo, doctor, gc, import_, runs, show, status, sync
 from tracelet.cli._help import Commands
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 app = typer.Typer(
     name="tracelet",
@@ -37,7 +41,19 @@ def main() -> None:
     """Run the command that the process's arguments name; ends the process with its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a name in Chinese is no reason to fail in a terminal without it
-    app()
+    try:
+        try:
+            app()
+        finally:
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None or error.errno not in (*_FULL, errno.EPIPE):
+            raise
+        if error.errno != errno.EPIPE:  # then whoever read it has had enough
+            typer.echo(f"the output can't be written: {error.strerror}", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is written at the interpreter's end
+        sys.exit(1)
 
 
 def _show_version(wanted: bool) -> None:

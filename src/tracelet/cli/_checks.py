@@ -45,9 +45,9 @@ def versions() -> Iterator[Check]:
 def place(settings: Settings) -> Iterator[Check]:
     """The folder of runs: whether a journal can be written there."""
     folder = settings.directory
-    above = next(one for one in (folder, *folder.parents) if one.exists())
+    above = next(one for one in (folder, *folder.parents) if os.path.exists(one))
     advice = "set TRACELET_DIR or directory= to another folder"
-    if not above.is_dir():
+    if not os.path.isdir(above):
         yield problem(f"{folder}: {above} is no folder", advice)
         return
     try:
@@ -115,7 +115,7 @@ def plugins() -> Iterator[tuple[str, Check]]:
         try:
             find(name)
         except TraceletError as error:
-            yield name, problem(str(error), "see above; tracelet backends shows the same")
+            yield name, problem(str(error), "mend its package, or remove it")
             continue
         yield name, ok(", ".join(_with_requirements(point.dist)) if point.dist else point.value)
 
@@ -141,20 +141,22 @@ def chosen(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
 def at_work(runs: Sequence[Path]) -> Iterator[Check]:
     """What is delivered right now, and what is waiting for it."""
     waiting: dict[str, int] = {}
-    damaged = missing = 0
+    damaged = missing = unclosed = 0
     nothing = True
     for path in runs:
         directory = RunDirectory(path)
         try:
-            live = directory.live
+            live, said = directory.live, bool(directory.writers())
             accounts = read_status(directory).backends
             holders = {name: holder(directory.cursor(name)) for name in accounts}
         except FileNotFoundError:
-            missing += (path / "journal").is_dir()  # else it was removed just now
+            missing += os.path.isdir(path / "journal")  # else it was removed just now
             continue
         except (OSError, msgspec.MsgspecError):
             damaged += 1
             continue
+        told = [account.outcome is not None or bool(account.pending) for account in accounts.values()]
+        unclosed += said and not live and (False, None) in zip(told, holders.values(), strict=True)
         for name, pid in holders.items():
             account = accounts[name]
             nothing &= not account.pending
@@ -167,12 +169,15 @@ def at_work(runs: Sequence[Path]) -> Iterator[Check]:
         verb, them = ("is", "it") if events == 1 else ("are", "them")
         text = f"{count(events)} of {count(len(waiting), 'run')} {verb} pending, and nobody delivers {them}"
         yield warning(text, "tracelet sync")
+    if unclosed:
+        verb = "is" if unclosed == 1 else "are"
+        yield warning(f"{count(unclosed, 'run')} {verb} over, and a backend was not told", "tracelet sync")
     if damaged:
-        yield warning(f"{count(damaged, 'run')} can't be read", "tracelet doctor --all")
+        yield problem(f"{count(damaged, 'run')} can't be read", "tracelet doctor --all")
     if missing:
         text = f"{count(missing, 'run')} without a run.json: rank 0 has not begun it, or it was deleted"
         yield warning(text, "its backends are not known, so nothing of it is delivered")
-    if nothing and not damaged and not missing:
+    if nothing and not damaged and not missing and not unclosed:
         yield ok(f"{count(len(runs), 'run')}, nothing waits to be delivered" if runs else "no runs yet")
 
 

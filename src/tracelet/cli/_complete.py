@@ -23,7 +23,10 @@ def complete_run(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str, str
     """The ids that begin so, the newest first. A path is left to the shell."""
     if os.sep in incomplete:
         return
-    matches = [path for path in newest_first(_folder(ctx)) if path.name.startswith(incomplete)]
+    try:
+        matches = [path for path in newest_first(_folder(ctx)) if path.name.startswith(incomplete)]
+    except OSError:
+        return  # the folder can't be read, which is no matter between two key strokes
     for path in matches[:_MOST]:
         try:
             run = msgspec.json.decode((path / "run.json").read_bytes(), type=_Named)

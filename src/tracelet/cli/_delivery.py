@@ -24,10 +24,17 @@ class Standing(msgspec.Struct, kw_only=True):
 
     Attributes:
         delivered_by: the process that delivers, by backend; None if none does.
+        not_closed: the backends that have everything of a run that is over, and were not told how it ended.
     """
 
     status: RunStatus
     delivered_by: dict[str, int | None]
+    not_closed: list[str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do, but for what a run that goes on is going to say."""
+        return not self.status.pending and not self.not_closed
 
     def state(self, backend: str) -> tuple[str, str]:
         """How it stands, in a word with its style; what was under way when its process ended is so no more."""
@@ -38,6 +45,8 @@ class Standing(msgspec.Struct, kw_only=True):
         if account.state in _TROUBLE:
             return account.state, BAD
         if self.delivered_by[backend] is None:
+            if backend in self.not_closed:
+                return "not closed", "yellow"
             return "waiting", "yellow" if account.pending else warning
         return account.state, "yellow" if account.state == "retrying" else warning
 
@@ -80,13 +89,30 @@ def stand(found: Found) -> Standing | None:
     if found.problem is not None:
         return None
     try:
+        over = bool(found.directory.writers()) and not found.directory.live  # from before what is read of it
         status = read_status(found.directory)
         return Standing(
-            status=status, delivered_by={name: holder(found.directory.cursor(name)) for name in status.backends}
+            status=status,
+            delivered_by={name: holder(found.directory.cursor(name)) for name in status.backends},
+            not_closed=[name for name, account in status.backends.items() if over and _is_open(account)],
         )
     except (OSError, msgspec.MsgspecError) as error:
         found.problem = f"its account can't be read: {error}"
         return None
+
+
+def _is_open(account: BackendStatus) -> bool:
+    return account.outcome is None and not account.pending
+
+
+def advice(found: Found, standing: Standing) -> str | None:
+    """What to do about what is left; None if nothing is, or somebody is at it."""
+    pending = standing.status.pending
+    left = [name for name in (*pending, *standing.not_closed) if standing.delivered_by[name] is None]
+    if not left:
+        return None
+    what = "Deliver what is pending" if any(name in pending for name in left) else "Close it"
+    return f"{what} with: tracelet sync {found.directory.path}"
 
 
 def settled(found: Found) -> bool:

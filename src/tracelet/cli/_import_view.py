@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import rich.progress
 
-from tracelet.cli._output import BAD, FAINT, Part, console, count, show, show_table
+from tracelet.cli._output import BAD, FAINT, Part, console, count, on_terminal, show, show_table
 
 if TYPE_CHECKING:
     from tracelet.importing import Finding, Group, Importer, Report
@@ -38,7 +38,7 @@ class ImportView:
             rich.progress.TextColumn("{task.fields[rate]:,.0f} events/s"),
             rich.progress.TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not on_terminal(),
             transient=True,
         )
         self._task = self._bars.add_task("", total=size, rate=0.0)

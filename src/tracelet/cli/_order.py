@@ -21,6 +21,9 @@ def newest_first(runs: Path) -> list[Path]:
     """Whatever lies in the folder of runs, the newest first; it need not exist.
 
     The id of a run tells when it began, unless its user chose it: then run.json does, or else the file's date.
+
+    Raises:
+        OSError: the folder can't be read.
     """
     try:
         with os.scandir(runs) as entries:

@@ -26,6 +26,11 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 GOOD, BAD, FAINT = "green", "red", "dim"
 
 
+def on_terminal() -> bool:
+    """Whether there is a terminal that can move its cursor and has colours: `TERM=dumb` says that it can't."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
 def show(*parts: Part) -> None:
     """Write one line; see `printable`."""
     console.print(Text.assemble(*map(_printable, parts)), soft_wrap=True)
@@ -53,7 +58,8 @@ def show_table(
     texts = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in printable_rows]
     columns = list(zip(heading, *texts, strict=True))
     widths = [max(map(cell_len, column)) for column in columns]
-    left_out = _too_many(heading, [len(indent) - 2, *(width + 2 for width in widths)], optional)
+    room = console.width - len(indent) + 2 if on_terminal() else None
+    left_out = too_many(dict(zip(heading, widths, strict=True)), optional, room)
     right = [all(map(_NUMBER.fullmatch, column[1:])) for column in columns]
     titles: list[Part] = [(title, FAINT) for title in heading]
     for row in [titles, *printable_rows]:
@@ -69,14 +75,20 @@ def show_table(
         console.print(line, soft_wrap=True)
 
 
-def _too_many(heading: Sequence[str], widths: Sequence[int], optional: Sequence[str]) -> set[str]:
-    """The columns to leave out on this terminal, where `widths` are the margin's and each one's."""
+def too_many(widths: Mapping[str, int], optional: Sequence[str], room: int | None) -> set[str]:
+    """The columns to leave out.
+
+    Args:
+        widths: of all columns, by title; between two of them are two spaces.
+        optional: the titles of those that may be left out, in this order.
+        room: how wide all of it may be, two spaces at the end included; None is no limit.
+    """
     left_out: set[str] = set()
-    excess = sum(widths) - console.width if console.is_terminal else 0
+    excess = 0 if room is None else sum(width + 2 for width in widths.values()) - room
     for title in optional:
-        if excess > 0 and title in heading:
+        if excess > 0 and title in widths:
             left_out.add(title)
-            excess -= widths[heading.index(title) + 1]
+            excess -= widths[title] + 2
     return left_out
 
 

@@ -11,7 +11,7 @@ import msgspec
 import rich.progress
 
 from tracelet._secrets import public
-from tracelet.cli._output import BAD, FAINT, GOOD, Part, console, count, show
+from tracelet.cli._output import BAD, FAINT, GOOD, Part, console, count, on_terminal, show
 
 if TYPE_CHECKING:
     from tracelet.host.sync import Backlog
@@ -35,7 +35,7 @@ class Progress:
             rich.progress.MofNCompleteColumn(),
             rich.progress.TextColumn("{task.fields[state]}", markup=False),
             console=console,
-            disable=not console.is_terminal,
+            disable=not on_terminal(),
             transient=True,
         )
         self._at_work: dict[rich.progress.TaskID, Backlog] = {}
@@ -61,7 +61,7 @@ class Progress:
         pending = backlog.status.pending
         description = f"{backlog.run.name} → {backlog.backend}"
         self._at_work[self._bars.add_task(description, total=pending, state="")] = backlog
-        if not console.is_terminal:
+        if not on_terminal():
             show(f"{_label(backlog)}: {count(pending)} to deliver")
 
     def ended(self, backlog: Backlog) -> None:
@@ -121,6 +121,8 @@ def _label(backlog: Backlog) -> str:
 
 def _ending(backlog: Backlog) -> list[Part]:
     status = backlog.status
+    if backlog.left:
+        return [str(backlog.problem)]
     parts = [f"{count(backlog.delivered)} delivered"]
     if status.outcome is not None:
         parts.append(f"the run is closed as {status.outcome}")

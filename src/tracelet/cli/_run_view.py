@@ -8,7 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from tracelet.cli import _output
-from tracelet.cli._delivery import Standing
+from tracelet.cli._delivery import Standing, advice
 from tracelet.cli._ends import RUNNING, Ending
 from tracelet.cli._output import (
     BAD,
@@ -192,8 +192,8 @@ def _show_delivery(found: Found, standing: Standing) -> None:
         show(*parts)
         if account.pending and account.last_error:
             show((f"  {'':<{width}}  {account.last_error}", BAD))
-    if status.pending and not any(standing.delivered_by.values()):
-        show(f"  Deliver what is pending with: tracelet sync {found.directory.path}")
+    if what := advice(found, standing):
+        show(f"  {what}")
 
 
 # Plots.

@@ -78,7 +78,7 @@ def root(directory: Path | None, *, to_be: bool = False) -> Path:
         raise typer.BadParameter(f"{gone}: go to another one, or say --directory")
     if not to_be and found.source != "default":
         source = "--directory" if found.source == "argument" else found.source
-        if not place.is_dir():
+        if not os.path.isdir(place):
             raise typer.BadParameter(f"there is no directory {place} ({source})")
         if place.name == "runs" and any(place.glob("*/run.json")):
             raise typer.BadParameter(f"{place} is where the runs are; name the directory above it ({source})")
@@ -99,7 +99,12 @@ def all_runs(runs: Path) -> list[Path]:
     try:
         return newest_first(runs)
     except OSError as error:
-        raise typer.BadParameter(f"the folder of runs can't be read: {error}") from error
+        raise unreadable(error) from error
+
+
+def unreadable(error: OSError) -> typer.BadParameter:
+    """What ends a command where the folder of runs can't be read."""
+    return typer.BadParameter(f"the folder of runs can't be read: {error}")
 
 
 def found_in(runs: Path) -> Iterator[Found]:
@@ -116,7 +121,7 @@ def look_at(path: Path) -> Found:
         found.started = found.record.created
         return found
     except (FileNotFoundError, NotADirectoryError):
-        found.foreign = not (path / "journal").is_dir()
+        found.foreign = not os.path.isdir(path / "journal")
         found.problem = "not a run" if found.foreign else NO_RECORD
     except msgspec.MsgspecError as error:
         found.problem = f"run.json is damaged: {error}"
@@ -124,8 +129,10 @@ def look_at(path: Path) -> Found:
         found.problem = f"it can't be read: {error}"
     try:
         found.started = os.lstat(path).st_mtime
-    except OSError:
+    except FileNotFoundError:
         found.problem, found.foreign = "it was deleted just now", True
+    except OSError as error:
+        found.problem = f"it can't be read: {error}"
     return found
 
 
@@ -146,7 +153,7 @@ def find_run(given: str, runs: Path) -> Path:
         typer.BadParameter: none is, or several are.
     """
     path = _find(given, runs)
-    if not ((path / "run.json").exists() or (path / "journal").is_dir()):
+    if look_at(path).foreign:
         raise typer.BadParameter(f"{path} is no run: it has neither a run.json nor a journal")
     return path
 
@@ -155,9 +162,9 @@ def _find(given: str, runs: Path) -> Path:
     path, is_path = Path(given), os.sep in given
     with suppress(OSError):  # the working directory was deleted
         path = path.absolute()
-    if path.is_dir() if is_path else (path / "run.json").exists():
+    if os.path.isdir(path) if is_path else os.path.exists(path / "run.json"):
         return path
-    if given and not is_path and not given.startswith(".") and (runs / given).is_dir():
+    if given and not is_path and not given.startswith(".") and os.path.isdir(runs / given):
         return runs / given
     everything = all_runs(runs)
     matches, what = [path for path in everything if path.name.startswith(given)], "have ids that begin with"

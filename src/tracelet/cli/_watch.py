@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,59 +10,24 @@ from time import sleep
 from typing import Any
 
 import msgspec
-from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from tracelet.cli._delivery import Standing, missing, oldest_pending, settled, stand
+from tracelet.cli._delivery import Standing, oldest_pending, settled, stand
 from tracelet.cli._ends import RUNNING, read_ending
-from tracelet.cli._output import BAD, FAINT, Part, console, count, duration, printable, show
+from tracelet.cli._output import BAD, FAINT, console, count, on_terminal, show
 from tracelet.cli._runs import Found, all_runs, look_at
+from tracelet.cli._watch_view import Row, line, table
+from tracelet.status import LOST
 
 INTERRUPTED = 130
 
 _ON_TERMINAL, _ELSEWHERE = 1.0, 10.0  # seconds between two looks
 _NOBODY = 10.0  # seconds without anybody at work, after which nobody is expected
 _SMOOTHED = 5.0  # seconds over which a rate is taken
-_NUMBERS = ("delivered", "pending", "lag", "events/s", "retries")
-_TITLES = ("run", "backend", *_NUMBERS, "state")
-_LONGEST_NAME = 24
+_AGAIN = 10.0  # seconds between two looks at runs with nothing to be delivered
 
-
-class Row(msgspec.Struct, kw_only=True):
-    """How one backend of one run gets on.
-
-    Attributes:
-        outcome: of the run, "running" while it goes on.
-        lag: how old the oldest event is that the backend has not had, in seconds; None if it has all.
-        rate: events per second that were dealt with lately; None at first.
-        dropped, dead_lettered: what the backend will not have, as in `tracelet.status.BackendStatus`.
-    """
-
-    run: str
-    name: str
-    backend: str
-    outcome: str
-    delivered: int
-    pending: int
-    lag: float | None
-    rate: float | None
-    retries: int
-    state: str
-    last_error: str | None
-    dropped: dict[str, int]
-    dead_lettered: int
-    style: str = ""
-
-    @property
-    def missing(self) -> list[str]:
-        """What the backend will not have, in words."""
-        return missing(self.dropped, self.dead_lettered, also_lost=True)
-
-    @property
-    def state_in_full(self) -> str:
-        return ", ".join([self.state, *self.missing])
+_Stamp = tuple[int, int]
 
 
 class _Watched:
@@ -79,6 +45,7 @@ class _Watched:
         self.outcome = RUNNING
         self.busy = time.monotonic()
         self.problem: str | None = None
+        self._stamp: _Stamp | None = None
         self._passed: dict[str, list[tuple[float, int]]] = {}
 
     @property
@@ -91,8 +58,19 @@ class _Watched:
         """Whether nobody logs to the run or delivers it any more."""
         return time.monotonic() - self.busy > _NOBODY
 
+    @property
+    def gone(self) -> bool:
+        """Whether the run was removed."""
+        return not os.path.lexists(self.found.directory.path)
+
+    @property
+    def stale(self) -> bool:
+        """Whether there may be something new."""
+        return not self.over or self._stamp != _stamp(self.found.directory.path)
+
     def look(self) -> None:
         """Bring the rows up to date; they stay as they are while the run can't be read, which may pass."""
+        self._stamp = _stamp(self.found.directory.path)
         standing = stand(self.found)
         self.problem, self.found.problem = self.found.problem, None
         if standing is None:
@@ -118,7 +96,7 @@ class _Watched:
             delivered=account.delivered,
             pending=account.pending,
             lag=None if oldest is None else max(time.time() - oldest, 0.0),
-            rate=self._rate(name, account.emitted - account.pending),
+            rate=self._rate(name, account.emitted - account.pending - account.dropped.get(LOST, 0)),
             retries=account.retries,
             state=state,
             last_error=account.last_error,
@@ -137,6 +115,18 @@ class _Watched:
         return (passed - before) / (now - since) if now - since > 1e-3 else None
 
 
+def _stamp(run: Path) -> _Stamp:
+    """What changes when a run that is over goes on, or gets another backend."""
+    return _changed(run / "run.json"), _changed(run / "journal")
+
+
+def _changed(path: Path) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
 def watch_one(place: Path, interval: float | None, *, in_json: bool) -> int:
     """Show how a run gets on until it is over and delivered, or over and nobody delivers it; returns the exit code."""
     watched = _Watched(look_at(place))
@@ -146,53 +136,70 @@ def watch_one(place: Path, interval: float | None, *, in_json: bool) -> int:
 
     def step() -> tuple[list[Row], bool]:
         watched.look()
-        return watched.rows, watched.over or watched.deserted
+        return watched.rows, watched.over or watched.deserted or watched.gone
 
-    if not _watch(step, interval, in_json, ""):
+    def nothing() -> str:
+        return watched.problem or "the run has no backend, and is watched until it is over"
+
+    if not _watch(step, interval, in_json, nothing):
         return INTERRUPTED
     if not in_json:
         _show_end(watched)
-    return 0 if watched.over else 1
+    return 0 if watched.over and not watched.gone else 1
 
 
 def watch_runs(runs: Path, interval: float | None, *, in_json: bool) -> int:
     """Show how the runs get on that are live or not delivered, and those that begin, until Ctrl-C."""
     watched: dict[str, _Watched] = {}
-    passed: set[str] = set()  # those with nothing to be delivered
+    passed: dict[str, _Stamp] = {}  # those with nothing to be delivered
+    again = 0.0
 
     def step() -> tuple[list[Row], bool]:
-        for path in all_runs(runs):
-            if path.name not in watched and path.name not in passed:
-                found = look_at(path)
-                if found.record is None:
-                    continue  # it may be one that begins
-                if found.record.backends and not settled(found):
-                    watched[path.name] = _Watched(found)
-                else:
-                    passed.add(path.name)
+        nonlocal again
+        paths = {path.name: path for path in all_runs(runs)}
+        for name in watched.keys() - paths.keys():
+            del watched[name]
+        due = time.monotonic() >= again
+        again = time.monotonic() + _AGAIN if due else again
+        for name, path in paths.items():
+            if name in watched or (name in passed and not due):
+                continue
+            stamp = _stamp(path)
+            if passed.get(name) == stamp:
+                continue
+            found = look_at(path)
+            if found.record is None:
+                continue  # it may be one that begins
+            if found.record.backends and not settled(found):
+                watched[name] = _Watched(found)
+            else:
+                passed[name] = stamp
         for one in watched.values():
-            if not one.over:
+            if one.stale:
                 one.look()
         newest = sorted(watched.values(), key=lambda one: one.found.started, reverse=True)
         return [row for one in newest for row in one.rows], False
 
-    _watch(step, interval, in_json, f"nothing is live or pending in {runs.parent}; new runs appear here")
+    nothing = f"nothing is live or pending in {runs.parent}; new runs appear here"
+    _watch(step, interval, in_json, lambda: nothing)
     return INTERRUPTED
 
 
-def _watch(step: Callable[[], tuple[list[Row], bool]], interval: float | None, in_json: bool, nothing: str) -> bool:
+def _watch(
+    step: Callable[[], tuple[list[Row], bool]], interval: float | None, in_json: bool, nothing: Callable[[], str]
+) -> bool:
     """Show what each step gives, or that it is nothing, until one is the last (True), or Ctrl-C (False)."""
-    live = console.is_terminal and not in_json
+    live = on_terminal() and not in_json
     pause = interval if interval is not None else _ON_TERMINAL if live else _ELSEWHERE
     try:
         if live:
             with Live(console=console, auto_refresh=False) as view:
                 for rows in _steps(step, pause):
-                    view.update(_table(rows) if rows else Text(f"{nothing} (Ctrl-C ends it)", FAINT), refresh=True)
+                    view.update(table(rows) if rows else Text(f"{nothing()} (Ctrl-C ends it)", FAINT), refresh=True)
         else:
             before: list[Row] | None = None
             for rows in _steps(step, pause):
-                _write(rows, in_json, "" if before == [] else nothing)
+                _write(rows, in_json, "" if before == [] else nothing())
                 before = rows
     except KeyboardInterrupt:
         return False
@@ -217,57 +224,25 @@ def _write(rows: list[Row], in_json: bool, nothing: str) -> None:
             del known["style"]
             print(msgspec.json.encode(known).decode())  # noqa: T201
         else:
-            show(*_line(row, at))
+            show(*line(row, at))
     if nothing and not rows and not in_json:
         show(f"{time.strftime('%H:%M:%S', time.localtime(at))}  {nothing}")
     console.file.flush()
 
 
-def _line(row: Row, at: float) -> list[Part]:
-    parts = [time.strftime("%H:%M:%S", time.localtime(at)), row.run, row.name, row.backend]
-    parts += [f"{row.delivered:,} delivered, {row.pending:,} pending"]
-    parts += [f"lag {duration(row.lag)}"] if row.lag is not None else []
-    parts += [f"{row.rate:,.0f} events/s"] if row.rate is not None else []
-    parts += [f"{count(row.retries, 'attempt')} repeated"] if row.retries else []
-    parts += [row.state_in_full]
-    parts += [row.last_error] if row.last_error else []
-    return ["  ".join(parts)]
-
-
-def _table(rows: list[Row]) -> RenderableType:
-    table = Table(box=None, pad_edge=False, header_style=FAINT, padding=(0, 2, 0, 0))
-    for title in _TITLES:
-        table.add_column(title, justify="right" if title in _NUMBERS else "left", no_wrap=True)
-    troubles: list[Text] = []
-    before = ""
-    for row in rows:
-        name = Text(printable(row.name) if row.run != before else "", "bold")
-        name.truncate(_LONGEST_NAME, overflow="ellipsis")
-        table.add_row(
-            name,
-            Text(row.backend),
-            Text(f"{row.delivered:,}"),
-            Text(f"{row.pending:,}", "yellow" if row.pending else FAINT),
-            Text("-" if row.lag is None else duration(row.lag)),
-            Text("-" if row.rate is None else f"{row.rate:,.0f}"),
-            Text(f"{row.retries:,}"),
-            Text(row.state_in_full, row.style),
-        )
-        if row.last_error and row.state != "closed":
-            trouble = f"{row.name} → {row.backend}: {row.last_error}"
-            troubles.append(Text(printable(trouble), BAD, no_wrap=True, overflow="ellipsis"))
-        before = row.run
-    return Group(table, *troubles)
-
-
 def _show_end(watched: _Watched) -> None:
-    if watched.over:
+    if watched.gone:
+        show(("the run was removed", BAD))
+    elif watched.over and not watched.rows:
+        show(f"the run is {watched.outcome}; it has no backend")
+    elif watched.over:
         gone = "; ".join(f"{row.backend} {', '.join(row.missing)}" for row in watched.rows if row.missing)
         text = f"the run is {watched.outcome}, and everything is delivered{f' except: {gone}' if gone else ''}"
         show((text, "yellow" if gone else ""))
     elif watched.problem is not None:
         show((watched.problem, BAD))
     else:
-        left = count(max((row.pending for row in watched.rows), default=0))
-        place = watched.found.directory.path
-        show((f"the run is {watched.outcome}, and nobody delivers {left}; deliver with: tracelet sync {place}", BAD))
+        pending = max((row.pending for row in watched.rows), default=0)
+        unclosed = ", ".join(row.backend for row in watched.rows if row.state != "closed")
+        left = f"nobody delivers {count(pending)}; deliver" if pending else f"not closed in {unclosed}; close it"
+        show((f"the run is {watched.outcome}, and {left} with: tracelet sync {watched.found.directory.path}", BAD))

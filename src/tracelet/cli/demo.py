@@ -132,7 +132,7 @@ def _train(directory: Path, hyperparameters: Hyperparameters, names: Sequence[st
 
 
 def _track(epochs: Iterable[int], total: int) -> Iterable[int]:
-    terminal = _output.console.is_terminal
+    terminal = _output.on_terminal()
     return rich.progress.track(
         epochs, "epochs", total=total, console=_output.console, transient=True, disable=not terminal
     )

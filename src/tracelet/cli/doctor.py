@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from tracelet import _settings
 from tracelet.checks import Check, ok, problem
 from tracelet.cli import _checks, _runs
 from tracelet.cli._complete import complete_backend
+from tracelet.cli._order import newest_first
 from tracelet.cli._output import BAD, FAINT, GOOD, bytes_of, count, duration, show
 from tracelet.cli._probe import Probe
 from tracelet.errors import TraceletError
@@ -106,7 +108,7 @@ def _examine(directory: Path | None, backends: list[str], timeout: float, *, qui
     probes = {name: Probe(name, options) for name, options in asked.items()}  # at work while the others are told
     for name, check in _checks.plugins():
         tell(f"plugin {name}", check)
-    for check in _checks.at_work([place for place in _runs.all_runs(settings.directory / "runs") if _is_run(place)]):
+    for check in _delivery(settings.directory / "runs"):
         tell("delivery", check)
     for name, probe in probes.items():
         for check in probe.result(timeout):
@@ -116,16 +118,25 @@ def _examine(directory: Path | None, backends: list[str], timeout: float, *, qui
     return said
 
 
+def _delivery(runs: Path) -> Iterator[Check]:
+    try:
+        places = newest_first(runs)
+    except OSError as error:
+        yield problem(f"the folder of runs can't be read: {error}")
+        return
+    yield from _checks.at_work([place for place in places if _is_run(place)])
+
+
 def _show(said: _Said) -> None:
     advice = f": {said.advice}" if said.advice else ""
-    show((f"{said.level:<10}", _STYLES[said.level]), f"{said.about:<18}{said.text}{advice}")
+    show((f"{said.level:<10}", _STYLES[said.level]), f"{said.about:<17} {said.text}{advice}")
 
 
 # Runs.
 
 
 def _is_run(place: Path) -> bool:
-    return (place / "run.json").exists() or (place / "journal").is_dir()
+    return not _runs.look_at(place).foreign
 
 
 def _look_over(places: list[Path], as_json: bool) -> None:

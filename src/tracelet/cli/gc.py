@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -12,23 +13,22 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from tracelet._retention import Judged, Rules, StillNeeded, judge_all, leftovers, remove, remove_leftover
+from tracelet._retention import Judged, Leftover, Rules, StillNeeded, judge_all, leftovers, remove, remove_leftover
 from tracelet._setting_values import size_of
 from tracelet.cli import _runs
 from tracelet.cli._complete import complete_run
 from tracelet.cli._output import BAD, FAINT, Part, bytes_of, count, duration, show, show_error, show_table
 from tracelet.errors import TraceletError
-from tracelet.journal.room import size_on_disk
 
 EXIT_CODES = """\b
 Exit codes:
   0  done; or, without --yes, listed
-  1  something could not be removed
+  1  something could not be removed, or a run is damaged
   2  there is no such run or directory, or an option is wrong"""
 
 _DEFAULT_AGE = "30d"
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
-_MOST_KEPT = 20  # that are listed one by one
+_MOST = 20  # runs that are kept, and leftovers, that are listed one by one
 
 _REASONS = {
     "younger": "younger than that",
@@ -103,19 +103,22 @@ def gc(
     outside = [path for path in chosen or () if path.parent != folder]
     if outside:
         raise typer.BadParameter(f"{outside[0]} is not in {folder}; say --directory {outside[0].parent.parent}")
-    judged = judge_all(folder, rules, chosen)
-    left = leftovers(folder) if chosen is None else []
-    going = [one for one in judged if one.kept is None]
-    freed, problems = _remove(going, left, rules) if yes else (0, [])
+    try:
+        judged = judge_all(folder, rules, chosen)
+        going = [one for one in judged if one.kept is None]
+        left = leftovers(folder, {one.id for one in going}) if chosen is None else []
+    except OSError as error:
+        raise _runs.unreadable(error) from error
+    if not as_json:
+        _show(judged, left, age, removing=yes)
+    freed, problems = _remove(going, left, rules, quiet=as_json) if yes else (0, [])
     if as_json:
         _write_json(judged, left, freed, problems, removed=yes)
+    elif judged or left:
+        _show_end(going, left, freed, problems, removed=yes)
     else:
-        _show(judged, left, age)
-        if judged or left:
-            _show_end(going, left, freed, problems, removed=yes)
-        else:
-            show(_runs.no_runs(folder))
-    if problems:
+        show(_runs.no_runs(folder))
+    if problems or any(one.kept == "damaged" for one in judged):
         raise typer.Exit(1)
 
 
@@ -135,37 +138,51 @@ def _size(text: str | None) -> int | None:
         raise typer.BadParameter(str(error), param_hint="--keep-size") from error
 
 
-def _remove(going: list[Judged], left: list[Path], rules: Rules) -> tuple[int, list[str]]:
-    """Remove all of it; returns how many bytes that gave, and what went wrong."""
+def _remove(going: list[Judged], left: list[Leftover], rules: Rules, *, quiet: bool) -> tuple[int, list[str]]:
+    """Remove all of it, and say so of each run; returns how many bytes that gave, and what went wrong."""
     freed, problems = 0, []
     for place in left:
         try:
             freed += remove_leftover(place)
+        except FileNotFoundError:
+            continue
         except OSError as error:
-            problems.append(f"{place}: {error}")
+            problems.append(f"{place.path}: {error}")
+    refused: list[tuple[Path, str]] = []
     for one in going:
         try:
-            freed += remove(one, rules)
-        except (OSError, msgspec.MsgspecError, StillNeeded) as error:
-            problems.append(str(error) if isinstance(error, StillNeeded) else f"{one.id}: {error}")
-    return freed, problems
+            size = remove(one, rules)
+        except (StillNeeded, FileNotFoundError) as error:
+            refused.append((one.directory.path, str(error)))
+        except (OSError, msgspec.MsgspecError) as error:
+            problems.append(f"{one.id}: {error}")
+        else:
+            freed += size
+            if not quiet:
+                show("removed  ", (one.id, "bold"), f"  {one.record.name if one.record else '-'}  {bytes_of(size)}")
+    # Another gc may be at it, too: what is gone by now is no problem.
+    return freed, problems + [text for path, text in refused if os.path.exists(path)]
 
 
-def _show(judged: list[Judged], left: list[Path], age: str) -> None:
+def _show(judged: list[Judged], left: list[Leftover], age: str, *, removing: bool) -> None:
     kept = [one for one in judged if one.kept is not None and one.kept != "not chosen"]
-    listed = kept if len(kept) <= _MOST_KEPT else []
-    shown = [one for one in judged if one.kept is None or one in listed]
+    few = len(kept) <= _MOST
+    shown = [one for one in judged if (not removing if one.kept is None else few and one.kept != "not chosen")]
     if shown:
         show_table(["run", "name", "age", "size", "kept because"], [_row(one, age) for one in shown])
-    if len(kept) > len(listed):
+    if not few:
         counts = Counter(str(one.kept) for one in kept)
         show(f"{len(kept):,} runs are kept:")
         for reason, number in counts.most_common():
             show(f"  {number:>7,}  {_REASONS[reason]}")
     for reason in dict.fromkeys(one.kept for one in kept if one.kept in _ADVICE):
         show((f"{_REASONS[str(reason)]}; {_ADVICE[str(reason)]}", FAINT))
-    for place in left:
-        show(f"left by a crash: {place}  {bytes_of(size_on_disk(place))}")
+    for one in left[:_MOST]:
+        what = "left by a crash" if not one.reserved else "left by a crash, unused at the end of"
+        show(f"{what}: {one.path}  {bytes_of(one.size)}")
+    if len(left) > _MOST:
+        rest = left[_MOST:]
+        show(f"and {len(rest):,} more of these, {bytes_of(sum(one.size for one in rest))}")
 
 
 def _row(one: Judged, age: str) -> list[Part]:
@@ -175,7 +192,7 @@ def _row(one: Judged, age: str) -> list[Part]:
     return [one.id, name, duration(one.age), size, (because, BAD if one.kept == "damaged" else FAINT)]
 
 
-def _show_end(going: list[Judged], left: list[Path], freed: int, problems: list[str], *, removed: bool) -> None:
+def _show_end(going: list[Judged], left: list[Leftover], freed: int, problems: list[str], *, removed: bool) -> None:
     for problem in problems:
         show_error(problem)
     if not going and not left:
@@ -183,7 +200,7 @@ def _show_end(going: list[Judged], left: list[Path], freed: int, problems: list[
     elif removed:
         show(f"{bytes_of(freed)} freed")
     else:
-        size = sum(one.size for one in going) + sum(map(size_on_disk, left))
+        size = sum(one.size for one in going) + sum(one.size for one in left)
         what = " and ".join([count(len(going), "run"), *([count(len(left), "leftover")] if left else [])])
         show(f"{what} can go, which frees {bytes_of(size)}. Remove with: {_command()}")
 
@@ -193,11 +210,11 @@ def _command() -> str:
     return shlex.join(["tracelet", *sys.argv[1:], "--yes"])
 
 
-def _write_json(judged: list[Judged], left: list[Path], freed: int, problems: list[str], *, removed: bool) -> None:
+def _write_json(judged: list[Judged], left: list[Leftover], freed: int, problems: list[str], *, removed: bool) -> None:
     found: dict[str, Any] = {
         "remove": [_plain(one) for one in judged if one.kept is None],
         "kept": [_plain(one) | {"reason": one.kept, "detail": one.detail} for one in judged if one.kept is not None],
-        "leftovers": [str(place) for place in left],
+        "leftovers": [str(one.path) for one in left],
         "removed": removed,
         "freed": freed,
         "problems": problems,

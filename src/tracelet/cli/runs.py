@@ -16,13 +16,13 @@ import typer
 from tracelet.cli import _output, _runs
 from tracelet.cli._delivery import Standing, lost, problem_part, stand
 from tracelet.cli._ends import RUNNING, Ending, read_ending
-from tracelet.cli._output import BAD, FAINT, GOOD, Part, count, duration, moment, show, show_table
+from tracelet.cli._output import BAD, FAINT, GOOD, Part, count, duration, moment, show, show_error, show_table
 from tracelet.cli._runs import Found, found_in
 
 EXIT_CODES = """\b
 Exit codes:
   0  the runs are listed, also if there are none
-  1  a run's record is damaged
+  1  a run is damaged, or can't be read
   2  there is no such directory, or an option is wrong"""
 
 OUTCOME_STYLES = {"completed": GOOD, "failed": BAD, "killed": BAD, RUNNING: "cyan"}
@@ -38,7 +38,7 @@ class _Outcome(StrEnum):
 
 
 class _Listed(msgspec.Struct):
-    """A run as it is shown; nothing is known of one whose `found` has a problem."""
+    """A run as it is shown; what is not known of it, its `found` has as a problem."""
 
     found: Found
     ending: Ending | None
@@ -76,7 +76,10 @@ def runs(
         _show(listed, folder, filtered=bool(project or name or outcome))
         if more:
             show((f"there are older runs: --limit {2 * limit} shows more", FAINT))
-    if any(one.ending is None and not one.found.foreign for one in listed):
+        for one in listed:
+            if one.ending is not None and one.standing is None:
+                show_error(f"{one.found.id}: {one.found.problem}")
+    if any(one.found.problem is not None and not one.found.foreign for one in listed):
         raise typer.Exit(1)
 
 
@@ -113,7 +116,7 @@ def lasted(found: Found, ending: Ending) -> float:
 def _show(listed: list[_Listed], folder: Path, *, filtered: bool) -> None:
     if not listed:
         show(f"there are no such runs in {folder.parent}" if filtered else _runs.no_runs(folder))
-    elif _output.console.is_terminal and _output.console.width < _WIDE:
+    elif _output.on_terminal() and _output.console.width < _WIDE:
         for one in listed:
             _show_over_two_lines(one)
     else:
@@ -163,8 +166,10 @@ def _backends(standing: Standing | None) -> list[Part]:
 def _as_json(one: _Listed) -> dict[str, Any]:
     found, ending, standing = one.found, one.ending, one.standing
     known: dict[str, Any] = {"id": found.id, "directory": str(found.directory.path), "started": found.started}
+    if found.problem is not None:
+        known["problem"] = found.problem
     if found.record is None or ending is None:
-        return known | {"problem": found.problem}
+        return known
     backends = {} if standing is None else standing.status.backends
     return known | {
         "name": found.record.name,

@@ -11,7 +11,7 @@ import typer
 from tracelet.cli import _runs
 from tracelet.cli._delivery import stand
 from tracelet.cli._ends import read_ending
-from tracelet.cli._output import console, show_error
+from tracelet.cli._output import on_terminal, show_error
 from tracelet.cli._record import RunRecorded
 
 EXIT_CODES = """\b
@@ -82,7 +82,7 @@ def show(
         return
     from tracelet.cli._run_view import show_metrics, show_run
 
-    wanted = console.is_terminal if plots is None else plots
+    wanted = on_terminal() if plots is None else plots
     if metric:
         show_metrics(said, plots=plots is not False, large=True)
     else:

@@ -11,14 +11,14 @@ import msgspec
 import typer
 
 from tracelet.cli import _output, _runs
-from tracelet.cli._delivery import Standing, account_of, as_json, lost, problem_part, settled, stand
+from tracelet.cli._delivery import Standing, account_of, advice, as_json, lost, problem_part, settled, stand
 from tracelet.cli._output import FAINT, Part, count, moment, show, show_fields, show_table
 from tracelet.cli._runs import Found, find_run, found_in, look_at
 
 EXIT_CODES = """\b
 Exit codes:
-  0    nothing is pending
-  1    something is pending, or a run's record is damaged
+  0    nothing is pending, and what is over is closed
+  1    something is not, or a run is damaged
   2    there is no such run or directory, or an option is wrong
   130  --watch was ended with Ctrl-C"""
 
@@ -79,16 +79,19 @@ def _list(runs: Path, limit: int, only_pending: bool, in_json: bool) -> bool:
     everything = found_in(runs)
     wanted: Iterable[Found] = (found for found in everything if not settled(found)) if only_pending else everything
     listed = list(islice(_read(wanted, only_pending), limit))
-    older = unsettled = 0
+    older = unsettled = damaged = 0
     for found in everything:
         older += 1
-        unsettled += not settled(found) and not _fine(found, stand(found))
+        if not settled(found):
+            standing = stand(found)
+            damaged += standing is None and not found.foreign
+            unsettled += standing is not None and not standing.complete
     if in_json:
         _write_json([as_json(*one) for one in listed])
     else:
         _show_list(listed, runs, only_pending)
-        _show_left_out(older, unsettled, len(listed), only_pending)
-    return not unsettled and all(_fine(*one) for one in listed)
+        _show_left_out(older, unsettled, damaged, len(listed), only_pending)
+    return not unsettled and not damaged and all(_fine(*one) for one in listed)
 
 
 def _read(wanted: Iterable[Found], only_pending: bool) -> Iterator[_Listed]:
@@ -99,7 +102,7 @@ def _read(wanted: Iterable[Found], only_pending: bool) -> Iterator[_Listed]:
 
 
 def _fine(found: Found, standing: Standing | None) -> bool:
-    return found.foreign or (standing is not None and not standing.status.pending)
+    return found.foreign or (standing is not None and standing.complete)
 
 
 def _write_json(value: object) -> None:
@@ -113,7 +116,7 @@ def _show_list(listed: list[_Listed], runs: Path, only_pending: bool) -> None:
     if not listed:
         there = only_pending and any(not found.foreign for found in found_in(runs))
         show(f"nothing is pending in {runs.parent}" if there else _runs.no_runs(runs))
-    elif _output.console.is_terminal:
+    elif _output.on_terminal():
         for one in listed:
             _show_listed(*one)
     else:
@@ -121,13 +124,16 @@ def _show_list(listed: list[_Listed], runs: Path, only_pending: bool) -> None:
         show_table(heading, [row for one in listed for row in _rows(*one)])
 
 
-def _show_left_out(older: int, unsettled: int, listed: int, only_pending: bool) -> None:
-    if only_pending and unsettled:
-        show((f"{count(unsettled, 'older run')} with something pending not shown: --limit {listed + unsettled}", FAINT))
+def _show_left_out(older: int, unsettled: int, damaged: int, listed: int, only_pending: bool) -> None:
+    notes = [f"{unsettled:,} with something pending"] if unsettled else []
+    notes += [f"{damaged:,} damaged"] if damaged else []
+    faulty = unsettled + damaged
+    if only_pending and faulty:
+        show((f"{count(faulty, 'older run')} not shown, {' and '.join(notes)}: --limit {listed + faulty}", FAINT))
     elif older and not only_pending:
         parts: list[Part] = [(f"{count(older, 'older run')} not shown: --limit {listed + older}", FAINT)]
-        if unsettled:
-            parts.append((f"; {unsettled:,} of them with something pending: --pending", "yellow"))
+        if notes:
+            parts.append((f"; of them {' and '.join(notes)}: --pending", "yellow"))
         show(*parts)
 
 
@@ -188,6 +194,6 @@ def _show_account(found: Found, standing: Standing | None) -> None:
         show()
         show((name, "bold"))
         show_fields(account_of(standing, name))
-    if any(status.pending.values()):
+    if what := advice(found, standing):
         show()
-        show(f"Deliver what is pending with: tracelet sync {found.directory.path}")
+        show(what)

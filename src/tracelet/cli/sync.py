@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 EXIT_CODES = """\b
 Exit codes:
-  0    nothing is pending any more
-  1    something is, and the output says why
+  0    what was pending is delivered, or left to a training that goes on
+  1    something is not, and the output says why
   2    there is no such run, backend or directory, or an option is wrong
   130  interrupted; nothing is lost"""
 
@@ -114,16 +114,15 @@ def collect(places: list[Path], backends: list[str]) -> tuple[list[Backlog], boo
                 add_backend(run, name)
             backlogs += find_backlogs(run, backends)
         except (OSError, msgspec.MsgspecError) as error:
-            if (place / "journal").is_dir() or (place / "run.json").exists():
+            found = _runs.look_at(place)
+            if not found.foreign:  # else it was removed just now
                 readable = False
-                missing = isinstance(error, FileNotFoundError) and not (place / "run.json").exists()
-                problem = _runs.NO_RECORD if missing else f"its record can't be used: {error}"
-                show((place.name, "bold"), ": ", (problem, BAD))
+                show((place.name, "bold"), ": ", (found.problem or f"it can't be delivered: {error}", BAD))
     return backlogs, readable
 
 
 def deliver_all(backlogs: list[Backlog], timeout: float, *, as_json: bool = False) -> bool:
-    """Whether everything is delivered in the end."""
+    """Whether everything is delivered in the end that is not left to the training's own delivery."""
     import anyio
 
     from tracelet.host.sync import deliver
@@ -141,7 +140,7 @@ def deliver_all(backlogs: list[Backlog], timeout: float, *, as_json: bool = Fals
         left = sum(backlog.account().pending for backlog in backlogs)
         show(f"interrupted: {count(left)} pending, and nothing is lost; tracelet sync goes on from here")
         leave(130)
-    return all(backlog.complete for backlog in backlogs)
+    return all(backlog.complete or backlog.left for backlog in backlogs)
 
 
 def leave(code: int) -> NoReturn:

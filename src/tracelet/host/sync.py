@@ -19,7 +19,7 @@ from tracelet._redaction import without_logins
 from tracelet._secrets import learn_environment, public
 from tracelet._settings import options_of
 from tracelet.errors import TraceletError
-from tracelet.journal import Cursor, RunDirectory, RunRecord, holder, read_cursor
+from tracelet.journal import Cursor, LogCount, RunDirectory, RunRecord, holder, read_cursor
 from tracelet.status import BackendStatus, read_status
 
 _TICK = 0.1
@@ -37,6 +37,7 @@ class Backlog:
         backend: its name.
         live: whether the training goes on.
         status: the account at the start, and once `deliver` has returned, at the end.
+        left: whether it is left to the training's own delivery.
         problem: why something is left; None if nothing is.
     """
 
@@ -44,8 +45,10 @@ class Backlog:
         self.directory = directory
         self.run = run
         self.backend = backend
-        self.live = is_live(directory)
-        self.status = self.account()
+        self.live = directory.live
+        self._there = directory.tallies({})
+        self.status = read_status(directory, [backend], self._there).backends[backend]
+        self.left = False
         self.problem: str | None = None
         self._before = self.status.delivered
         self._cursor = directory.cursor(backend)
@@ -62,8 +65,11 @@ class Backlog:
 
     @property
     def complete(self) -> bool:
-        """Whether the backend has everything, as of `status`, and knows how the run ended if it has."""
-        return not self.status.pending and (self.live or self.status.outcome is not None)
+        """Whether the backend has all that was there at the start, and, of a run that is over, knows how it ended."""
+        if self.live:
+            logs = read_cursor(self._cursor).logs
+            return all(_reached(logs.get(key)) >= tally.recorded for key, tally in self._there.items())
+        return not self.status.pending and self.status.outcome is not None
 
     @property
     def done(self) -> int:
@@ -72,8 +78,8 @@ class Backlog:
 
     @property
     def delivered(self) -> int:
-        """How many events the backend has taken since the start, as of `status`."""
-        return self.status.delivered - self._before
+        """How many events the backend was given since the start, as of `status`; by others, if it is left to them."""
+        return 0 if self.left else self.status.delivered - self._before
 
     @property
     def phase(self) -> str:
@@ -94,7 +100,7 @@ class Backlog:
             retry: whether to try again after the first failure.
         """
         try:
-            self.live = is_live(self.directory)  # a while may have passed
+            self.live = self.directory.live  # a while may have passed
             self.problem = self._left_to()
             if self.problem is None:
                 target = find(self.backend, self._options())
@@ -122,6 +128,7 @@ class Backlog:
         if pid is None:
             return None
         if self.live:
+            self.left = True
             return f"left to the training's own delivery (process {pid})"
         return None if self._is_delivery_process(pid) else f"left to process {pid}, which is at it"
 
@@ -175,7 +182,7 @@ class Backlog:
             self.problem = f"process {holder(self._cursor) or 'unknown'} holds its cursor"
 
     def _passed(self) -> int:
-        return sum(count.position.sequence for count in read_cursor(self._cursor).logs.values())
+        return sum(map(_reached, read_cursor(self._cursor).logs.values()))
 
 
 class Watcher(Protocol):
@@ -209,15 +216,14 @@ def add_backend(directory: RunDirectory, name: str) -> None:
         FileNotFoundError, msgspec.MsgspecError: there is no such run, or its record is damaged.
         OSError: the record can't be written.
     """
-    record = directory.read_record()
-    if name not in record.backends:
-        record.backends[name] = public_options(find(name, options_of(name)))
-        directory.write_record(record)
-
-
-def is_live(directory: RunDirectory) -> bool:
-    """Whether a process logs to the run; one that has finished the run and goes on with other things does not."""
-    return any(directory.writer_alive(writer) and not directory.finished(writer) for writer in directory.writers())
+    if name in directory.read_record().backends:
+        return
+    options = public_options(find(name, options_of(name)))
+    with directory.claimed(wait=True):  # others may add one, too
+        record = directory.read_record()
+        if name not in record.backends:
+            record.backends[name] = options
+            directory.write_record(record)
 
 
 async def deliver(backlogs: Sequence[Backlog], timeout: float, watcher: Watcher) -> None:
@@ -259,6 +265,10 @@ def _depths(queue: Sequence[Backlog]) -> Callable[[Backlog], int]:
         return count
 
     return depth
+
+
+def _reached(count: LogCount | None) -> int:
+    return 0 if count is None else count.position.sequence
 
 
 async def _give_up(bus: Bus, timeout: float, scope: anyio.CancelScope) -> None:

@@ -185,13 +185,13 @@ def damaged_slots(path: Path) -> int:
 
 
 def holder(path: Path) -> int | None:
-    """The process id of who holds the cursor; None if nobody does."""
+    """The process id of who holds the cursor; None if nobody does. It needs no right to write."""
     try:
-        lock = os.open(_lock_path(path), os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(_lock_path(path), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: on NFS the other kind takes a right to write
     except BlockingIOError:
         return int(os.pread(lock, 20, 0) or b"0")
     else:
