@@ -27,7 +27,7 @@ from tracelet.cli._app import app
 from tracelet.cli._output import bytes_of
 from tracelet.codec import encode
 from tracelet.errors import Rejected
-from tracelet.events import Kind, Lane, MetricsLogged, RunFinished
+from tracelet.events import Kind, Lane, MetricsLogged, RunFinished, TextLogged
 from tracelet.journal import Cursor, LogReader, Recorder, RunDirectory, RunRecord
 from tracelet.journal.room import size_on_disk
 from tracelet.journal.segment import SPARE, pack_record
@@ -183,6 +183,23 @@ def test_what_a_backend_has_only_here_is_kept(runs: Path, url: str, stays: bool)
     assert (f"{NAME}: its own files are only here, in own" in said) is stays
     gc(runs, "run", "--undelivered", "--yes", code=0 if stays else 2)
     assert not place.exists()
+
+
+@pytest.mark.parametrize("taken", [True, False], ids=["one backend takes them", "no backend takes them"])
+def test_what_no_backend_takes_is_kept(runs: Path, taken: bool) -> None:
+    """Where all backends have left something out, it is only here; --dead-letters removes it all the same."""
+    directory = RunDirectory(make(runs, "a", deliver=False))
+    first = RecordingBackend(delivery=Delivery(linger=0.01), handles=None if taken else frozenset({TextLogged}))
+    second = RecordingBackend(delivery=Delivery(linger=0.01), handles=frozenset({TextLogged}))
+    for number, backend in enumerate((first, second)):
+        anyio.run(Bus(directory, [from_object(backend, f"backend {number}")]).run)
+    record = directory.read_record()
+    record.backends = {"backend 0": {}, "backend 1": {}}
+    directory.write_record(record)
+    grow_old(directory.path, 40 * DAY)
+    assert kept(runs) == ({} if taken else {"a": "left out"})
+    gc(runs, "--dead-letters", "--yes")
+    assert not directory.path.exists()
 
 
 def test_what_is_lost_by_it_must_be_named(runs: Path) -> None:

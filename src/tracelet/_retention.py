@@ -15,6 +15,7 @@ import msgspec
 from tracelet.errors import TraceletError
 from tracelet.events import Lane
 from tracelet.journal import Cursor, RunDirectory, RunRecord, holder
+from tracelet.journal.reclaim import NOT_TAKEN
 from tracelet.journal.room import size_on_disk
 from tracelet.journal.segment import ACTIVE, SPARE, read_header, segment_numbers, segment_path
 from tracelet.journal.tail import cut, is_blank, unused
@@ -32,7 +33,8 @@ class Rules(msgspec.Struct, frozen=True):
 
     Attributes:
         older_than: seconds since the last sign of life.
-        dead_letters: also runs of which a backend has refused something, which is nowhere else.
+        dead_letters: also runs of which a backend has refused something, or all have left something out that they can't
+            take: it is nowhere else.
         undelivered: also runs that are not delivered, or are only here.
         keep_size: only the oldest, until all of the runs together take no more bytes than that.
     """
@@ -144,7 +146,9 @@ def _need(directory: RunDirectory, record: RunRecord, rules: Rules) -> tuple[str
         return None
     if not record.backends:
         return "without a backend", "it is only here"
+    left_out: list[int] = []  # by each backend
     for name, backend in read_status(directory).backends.items():
+        left_out.append(sum(backend.dropped.get(reason, 0) for reason in NOT_TAKEN))
         if backend.pending:
             return "pending", f"{name}: {backend.pending:,} pending"
         if backend.outcome is None:
@@ -155,6 +159,11 @@ def _need(directory: RunDirectory, record: RunRecord, rules: Rules) -> tuple[str
         place = _only_here(directory, backend.url)
         if place is not None:
             return "only here", f"{name}: its own files are only here, in {place}"
+    if all(left_out) and not rules.dead_letters:
+        return (
+            "left out",
+            f"{', '.join(record.backends)}: {min(left_out):,} or more events are of kinds that none takes",
+        )
     return None
 
 

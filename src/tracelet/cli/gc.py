@@ -37,6 +37,7 @@ _REASONS = {
     "without a backend": "without a backend",
     "only here": "with a backend's own files, which are only here",
     "dead letters": "with events that a backend has refused",
+    "left out": "with events of kinds that no backend takes",
     "children": "with children that stay",
     "enough room": "within the size to keep",
     "not chosen": "not named",
@@ -48,6 +49,7 @@ _ADVICE = {
     "without a backend": "such a run goes with: tracelet gc RUN --undelivered",
     "only here": "once these are uploaded (W&B: wandb sync), the run goes with: tracelet gc RUN --undelivered",
     "dead letters": "they go with --dead-letters",
+    "left out": "they go with --dead-letters",
     "damaged": "look at them with: tracelet doctor --all",
 }
 
@@ -76,7 +78,10 @@ def gc(
         ),
     ] = None,
     dead_letters: Annotated[
-        bool, typer.Option("--dead-letters", help="Also runs of which a backend has refused something.")
+        bool,
+        typer.Option(
+            "--dead-letters", help="Also runs of which a backend has refused something, or all have left something out."
+        ),
     ] = False,
     undelivered: Annotated[
         bool,
