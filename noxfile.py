@@ -66,9 +66,10 @@ def torch(session: nox.Session, torch: str) -> None:
     places = [".[frameworks,import,media]", "./plugins/tracelet-mlflow", "./docs/examples/tracelet-jsonl"]
     session.install(*places, *needs, f"torch=={torch}", "onnx", "soundfile", "tensorboard")
     files = [*map(str, Path("tests").glob("test_tensorboard_*.py")), "tests/test_media_torch.py"]
-    files += ["tests/test_deferred.py", "tests/test_import.py", "tests/test_unchanged_script.py", "tests/integrations"]
+    files += ["tests/test_deferred.py", "tests/test_import.py", "tests/test_ranks.py", "tests/test_unchanged_script.py"]
+    files.append("tests/integrations")
     session.run("python", "-m", "pytest", *files, *session.posargs)
-    parts = "data_loader or frameworks or documents_log"
+    parts = "data_loader or frameworks or ranks or documents_log"
     session.run("python", "-m", "pytest", "tests/test_delivery.py", "tests/test_docs_code.py", "-k", parts)
 
 

@@ -612,6 +612,32 @@ if __name__ == '__main__':
     assert script.closed() == ["completed"]
 
 
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_script_that_is_executed_again_begins_no_second_run(tmp_path: Path, train: Train, method: str) -> None:
+    """Where no `if __name__` is around the start, it is executed in the worker, too, before that is a child's run."""
+    body = (
+        START
+        + f"""
+import multiprocessing
+
+def work():
+    run.log_metric('worker', 1.0, 1)
+    print(run.active, flush=True)
+
+if __name__ == '__main__':
+    worker = multiprocessing.get_context({method!r}).Process(target=work)
+    worker.start()
+    worker.join()
+    run.log_metric('m', 1.0, 7)
+"""
+    )
+    script = train(body)
+    code, out, err = script.finish()
+    assert (code, out) == (0, "False\n"), err
+    assert script.steps() == [7]
+    assert script.status().emitted == 3
+
+
 def test_a_data_loader_worker_never_writes_into_the_run(tmp_path: Path, train: Train) -> None:
     """Forked workers of torch's DataLoader log nothing, hang nothing, and delay nothing."""
     pytest.importorskip("torch")

@@ -12,7 +12,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,6 +77,14 @@ async def main():
             await anyio.sleep(60)
 """
 
+TERMINATED = """
+import asyncio, os, signal, sys, tracelet
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+async def work():
+    asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), signal.SIGTERM)  # while it is in no task
+    await asyncio.sleep(60)
+"""
+
 CASES = {
     "returns": Case(START, 0, "completed"),
     "a text as the exit code": Case(START + "sys.exit('no data')", 1, "failed"),
@@ -124,6 +132,30 @@ asyncio.run(main())
     "Ctrl-C within asyncio": Case(ASYNC + "asyncio.run(main())", -signal.SIGINT, "killed"),
     "Ctrl-C within a group of tasks": Case(ASYNC + "anyio.run(main, backend='trio')", 1, "killed"),
     "Ctrl-C": Case(START + "os.kill(os.getpid(), signal.SIGINT); time.sleep(60)", -signal.SIGINT, "killed"),
+    "Ctrl-C while a thread imports": Case(
+        START
+        + """
+from collections import namedtuple
+def work():
+    while True: namedtuple('Point', 'x y')  # which evaluates a text, as imports do
+threading.Thread(target=work, daemon=True).start()
+os.kill(os.getpid(), signal.SIGINT); time.sleep(60)
+""",
+        -signal.SIGINT,
+        "killed",
+    ),
+    "an exit after Ctrl-C that was shown": Case(
+        START
+        + """
+try:
+    os.kill(os.getpid(), signal.SIGINT); time.sleep(60)
+except KeyboardInterrupt:
+    pass
+sys.exit(3)
+""",
+        3,
+        "failed",
+    ),
     "Ctrl-C that was caught": Case(
         START + "try:\n    os.kill(os.getpid(), signal.SIGINT); time.sleep(60)\nexcept KeyboardInterrupt: pass",
         0,
@@ -135,6 +167,55 @@ asyncio.run(main())
         + "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)",
         143,
         "killed",
+    ),
+    "SIGTERM with a handler that exits from asyncio": Case(
+        TERMINATED
+        + """
+async def main():
+    async with tracelet.open_run(exp_name='e'):
+        await work()
+asyncio.run(main())
+""",
+        143,
+        "killed",
+    ),
+    "SIGTERM with a handler that exits from asyncio and a block": Case(
+        TERMINATED
+        + """
+async def main():
+    with tracelet.start_logging(exp_name='e'):
+        await work()
+asyncio.run(main())
+""",
+        143,
+        "killed",
+    ),
+    "an exit with 0 from asyncio": Case(
+        TERMINATED.replace("143", "0")
+        + """
+async def main():
+    async with tracelet.open_run(exp_name='e'):
+        await work()
+asyncio.run(main())
+""",
+        0,
+        "completed",
+    ),
+    "a cancellation after an exit that was caught": Case(
+        TERMINATED
+        + """
+async def main():
+    async with tracelet.open_run(exp_name='e'):
+        try:
+            sys.exit(143)
+        except SystemExit:
+            pass
+        asyncio.current_task().cancel()
+        await asyncio.sleep(60)
+asyncio.run(main())
+""",
+        1,
+        "failed",
     ),
     "a forked child that exits before": Case(
         START + "pid = os.fork()\nif pid == 0: sys.exit(3)\nos.waitpid(pid, 0); run.log_metric('m', 2.0)",
@@ -337,8 +418,8 @@ def test_the_keeper_survives_whatever_it_looks_after(tmp_path: Path, eventually:
     recorder = Recorder(RunDirectory(tmp_path / "run"), keeper.nudge)
     keeper.start(recorder)
     eventually(lambda: len(looks) > 2)
-    keeper.stop()
-    recorder.finish(Kind.RUN_FINISHED.value, b"")
+    recorder.end(Kind.RUN_FINISHED.value, b"")
+    eventually(keeper.settle)
     assert said == ["delivery can't be looked after (KeyError: 1); events are kept in the journal"]
 
 
@@ -487,7 +568,7 @@ def test_a_second_ctrl_c_ends_the_waiting(tmp_path: Path, eventually: Callable[.
     while "waiting for" not in lines[-1]:
         lines.append(process.stderr.readline())
         assert lines[-1], "".join(lines)
-    assert lines[-1].startswith("tracelet: waiting for faulty_backends:Down: 3 events pending, 49 s left; Ctrl-C ends")
+    assert lines[-1] == "tracelet: waiting for faulty_backends:Down: 3 events pending, 49 s left; Ctrl-C ends it\n"
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
@@ -567,6 +648,110 @@ def test_on_a_terminal_one_line_tells_for_whom_it_waits(
     assert re.search(re.escape(erase) + r"tracelet: faulty_backends:Down: 0 of 1,235 events delivered\r\n", shown)
 
 
+def test_on_a_usual_terminal_the_line_tells_how_to_end_it(
+    tmp_path: Path, terminal: tuple[int, Callable[[], str]]
+) -> None:
+    """All of it is in 80 columns, for one backend."""
+    end, read = terminal
+    termios.tcsetwinsize(end, (24, 80))
+    (tmp_path / "other.py").write_text("from faulty_backends import Down as D")
+    (tmp_path / "train.py").write_text(DOWN.replace("faulty_backends:Down", "other:D"))
+    environment = {"TRACELET_DIR": "store", "PYTHONPATH": str(HERE), "TRACELET_CLOSE_TIMEOUT": "1.8", "TERM": "xterm"}
+    process = subprocess.Popen([sys.executable, "train.py"], cwd=tmp_path, env=os.environ | environment, stderr=end)
+    assert process.wait(60) == 0
+    kill(holder(RunDirectory(next((tmp_path / "store" / "runs").iterdir())).cursor("other:D")))
+    line = r"tracelet: waiting for other:D: 1,235 events pending, [01] s left; Ctrl-C ends it"
+    assert re.search(line + "[\r\x1b]", read())
+
+
+def test_the_line_promises_nothing_in_a_thread(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C interrupts the main thread, and no other that ends the run."""
+    sys.path.append(str(HERE))
+    try:
+        run = tracelet.start_logging("faulty_backends:Down", directory=tmp_path, host="thread", close_timeout=1.8)
+        run.log_metric("m", 1.0)
+        thread = threading.Thread(target=tracelet.stop_logging)
+        thread.start()
+        thread.join()
+    finally:
+        sys.path.remove(str(HERE))
+    assert re.search(
+        r"tracelet: waiting for faulty_backends:Down: 3 events pending, [01] s left\n", capsys.readouterr().err
+    )
+
+
+def test_a_second_end_waits_for_the_first_ones_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that at the interpreter's exit, while a thread that does not hold it up ends the run."""
+    order: list[str] = []
+    speaking, returned = threading.Event(), threading.Event()
+
+    class Slow:
+        def write(self, text: str) -> None:
+            speaking.set()
+            returned.wait(0.5)
+            order.append("said")
+
+        def flush(self) -> None:
+            pass
+
+    run = tracelet.start_logging("jsonl", directory=tmp_path, mode="offline")
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", Slow())
+        thread = threading.Thread(target=run.finish)
+        thread.start()
+        assert speaking.wait(20)
+        run.finish()
+        order.append("returned")
+        returned.set()
+        thread.join()
+    assert order == ["said", "said", "returned"]
+
+
+def test_a_delivery_process_that_is_starting_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At a deadline that comes before it has begun, it is not said that nobody delivers."""
+    real = subprocess.Popen
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(_: Sequence[str], **arguments: Any) -> subprocess.Popen[bytes]:
+        started.append(real([sys.executable, "-c", "import time; time.sleep(60)"], **arguments))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", begin)
+    run = tracelet.start_logging({"jsonl": {"path": str(tmp_path / "e")}}, directory=tmp_path, close_timeout=0)
+    run.finish()
+    started[0].kill()
+    started[0].wait()
+    line = (
+        f"jsonl: 2 events pending in {run.directory} (starting, the backend was not reached yet); a delivery process "
+    )
+    assert f"{line}is starting and goes on with it; should that give up: tracelet sync {run.directory}\n" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_run_that_was_cut_off_with_its_loop_tells_what_is_left(tmp_path: Path) -> None:
+    """Where an exit comes from the loop itself, nobody ends the block; what is pending is said all the same."""
+    body = """
+import asyncio, os, signal, sys, tracelet
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+async def main():
+    async with tracelet.open_run('faulty_backends:Down', exp_name='e') as run:
+        run.log_metric('m', 1.0)
+        asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(60)
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+"""
+    script = ended(tmp_path, start(tmp_path, body))
+    (place,) = (tmp_path / "store" / "runs").iterdir()
+    assert script.code == 143
+    assert script.outcomes == []
+    line = rf"tracelet: faulty_backends:Down: 2 events pending in {place} \(.*\); deliver with: tracelet sync {place}\n"
+    assert len(re.findall(line, script.err)) == 1
+
+
 def test_what_is_said_meanwhile_has_a_line_of_its_own(
     terminal: tuple[int, Callable[[], str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -630,6 +815,74 @@ async def test_a_run_begun_in_an_event_loop_ends_beside_it(tmp_path: Path) -> No
     assert backend.outcomes == [Outcome.COMPLETED]
     assert tracelet.active_run() is None
     tracelet.stop_logging()
+
+
+# Where the disk is slow.
+
+
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """No sync comes back until the event is set."""
+    event, sync = threading.Event(), os.fdatasync
+
+    def wait(fd: int) -> None:
+        event.wait(20)
+        sync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", wait)
+    yield event
+    event.set()
+
+
+def settled(run: RunDirectory) -> bool:
+    """Whether the journal's last segment was cut to what is in it, which follows its sync."""
+    (segment,) = run.log("0000", Lane.STREAM).iterdir()
+    return segment.stat().st_size == 4096
+
+
+def test_the_deadline_holds_for_the_disk(
+    tmp_path: Path, slow_disk: threading.Event, capsys: pytest.CaptureFixture[str], eventually: Callable[..., None]
+) -> None:
+    """The end of the journal is there for the backends at once; for its sync is waited as for them, and it goes on."""
+    backend = RecordingBackend()
+    run = tracelet.start_logging(backend, directory=tmp_path, host="thread", close_timeout=1.5)
+    run.log_metric("m", 1.0)
+    began = time.monotonic()
+    run.finish()
+    assert 1.4 < time.monotonic() - began < 10
+    assert backend.outcomes == [Outcome.COMPLETED]
+    place = RunDirectory(run.directory)
+    assert not settled(place)
+    line = f"tracelet: the disk is slow: a loss of power now would lose the end of the journal ({run.directory})\n"
+    assert capsys.readouterr().err.count(line) == 1
+    slow_disk.set()
+    eventually(lambda: settled(place))
+    assert not run.active
+
+
+@pytest.mark.anyio
+async def test_a_loop_goes_on_while_the_disk_is_slow(tmp_path: Path, slow_disk: threading.Event) -> None:
+    """The end of an asynchronous run waits for the sync, and lets the loop's other tasks get on."""
+    import anyio
+
+    backend = RecordingBackend()
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while not backend.outcomes:
+            await anyio.sleep(0.01)
+        while ticks < 10:
+            await anyio.sleep(0.01)
+            ticks += 1
+        slow_disk.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tick)
+        async with tracelet.open_run(backend, directory=tmp_path) as run:
+            run.log_metric("m", 1.0)
+    assert ticks == 10
+    assert settled(RunDirectory(run.directory))
 
 
 # Jobs that are told to end.

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tracelet._sources import newest
 from tracelet.events import Lane
 from tracelet.journal import (
     Cursor,
@@ -29,12 +30,22 @@ from tracelet.journal import (
     Recorder,
     RunDirectory,
     RunRecord,
+    Tally,
     log_key,
     tally,
 )
 from tracelet.journal.directory import WriterRecord
 from tracelet.journal.reclaim import reclaim
-from tracelet.journal.segment import FRAME_SIZE, HEADER_SIZE, segment_numbers, segment_path
+from tracelet.journal.segment import (
+    FRAME_SIZE,
+    HEADER_SIZE,
+    LOST,
+    Segment,
+    pack_count,
+    segment_numbers,
+    segment_path,
+    used_header,
+)
 
 WORD = 3
 
@@ -347,6 +358,42 @@ def test_a_damaged_header_costs_nothing(tmp_path: Path) -> None:
     frames = read_all(tmp_path)
     assert payloads(frames) == numbers
     assert frames.damaged == 0
+
+
+@pytest.mark.parametrize("noise", [b"\xff" * HEADER_SIZE, bytes(HEADER_SIZE)], ids=["noise", "zeros"])
+@pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "killed"])
+@pytest.mark.parametrize("count", [300, 1000], ids=["one", "several"])
+def test_a_damaged_header_of_the_last_segment_costs_nothing(
+    tmp_path: Path, noise: bytes, sealed: bool, count: int
+) -> None:
+    """Its frames are read and counted once the writer is gone; before that, it may be one that is being made."""
+    numbers = four_digit_log(tmp_path, sealed=sealed, count=count)
+    used = [number for number in segment_numbers(tmp_path) if used_header(segment_path(tmp_path, number), final=True)]
+    damage(segment_path(tmp_path, used[-1]), 0, noise)
+    frames = read_all(tmp_path)
+    assert payloads(frames) == numbers
+    assert frames.damaged == 0
+    assert tally(tmp_path, final=True) == Tally(count, 0)
+    assert tally(tmp_path, final=False).recorded < count
+    assert newest(tmp_path, final=True).sequence == count
+
+
+def test_a_damaged_header_after_losses(tmp_path: Path) -> None:
+    """How many events were lost is known by the segment before."""
+    four_digit_log(tmp_path)
+    first, *_, last = segment_numbers(tmp_path)
+    damage(segment_path(tmp_path, first), LOST.start, pack_count(7))
+    damage(segment_path(tmp_path, last), 0, b"\xff" * HEADER_SIZE)
+    assert tally(tmp_path, final=True) == Tally(1000, 7)
+
+
+def test_a_spare_with_a_damaged_header_stays_one(tmp_path: Path) -> None:
+    """A segment without frames holds nothing."""
+    four_digit_log(tmp_path, sealed=False, count=100)
+    Segment(tmp_path, 1, 8192).close()
+    damage(segment_path(tmp_path, 1), 0, b"\xff" * HEADER_SIZE)
+    assert tally(tmp_path, final=True) == Tally(100, 0)
+    assert len(read_all(tmp_path).payloads) == 100
 
 
 def test_a_missing_segment_is_counted(tmp_path: Path) -> None:

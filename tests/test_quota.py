@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,39 @@ def test_what_a_backend_refused_stays(tmp_path: Path) -> None:
     assert 5_000 in kept
     assert 15_000 not in kept
     assert in_log(recorder.directory)[::2] == (len(kept), 60_000 - len(kept))
+    finish(recorder)
+
+
+def test_nothing_goes_while_letters_are_missing(tmp_path: Path) -> None:
+    """Where a dead letter can't be read, nobody knows which event it was, and all of them stay."""
+
+    async def refuse(batch: tracelet.Batch) -> None:
+        if 5_000 in steps(list(batch.events)):
+            raise Rejected("not this one", [steps(list(batch.events)).index(5_000)])
+
+    recorder = begin(tmp_path, NAME, quota=8 * MIB)
+    say(recorder, *range(60_000))
+    deliver(recorder.directory, on_export=refuse)
+    letters = recorder.directory.dead_letters(NAME)
+    letters.write_bytes(letters.read_bytes()[:60])
+    assert reclaim(recorder.directory, ALL) == 0
+    assert in_log(recorder.directory) == (60_000, 0, 0)
+    finish(recorder)
+
+
+@pytest.mark.parametrize("others", [1, 0], ids=["nobody takes them", "one takes them"])
+def test_files_that_no_backend_takes_stay(tmp_path: Path, others: int) -> None:
+    """What each backend has left out is nowhere else."""
+    names = [NAME, "other"]
+    recorder = begin(tmp_path, *names, quota=64 * MIB)
+    files = [log_file(recorder, ArtifactLogged, "weights") for _ in range(2_600)]
+    say(recorder, *range(60_000))
+    deliver(recorder.directory, handles=frozenset({MetricsLogged}))
+    deliver(recorder.directory, "other", **({"handles": frozenset({MetricsLogged})} if others else {}))
+    assert account(recorder.directory).dropped == {"unsupported": 2_600}
+    assert reclaim(recorder.directory, ALL) > 0  # of the metrics
+    gone = [path for path in files if not path.exists()]
+    assert (gone == []) is bool(others)
     finish(recorder)
 
 
@@ -473,7 +507,7 @@ def test_a_segment_that_is_removed_while_a_reader_goes_to_it(tmp_path: Path, mon
     with LogReader(log) as reader:
         found = len(reader.read(second.first, MIB, final=True).sequences)
         assert found == second.first, "it stands at the end of the first segment"
-        monkeypatch.setattr("tracelet.journal.reader.read_header", look)
+        monkeypatch.setattr("tracelet.journal.segment.read_header", look)
         removed = 0
         while (frames := reader.read(1_000, MIB, final=True)).sequences:
             found += len(frames.sequences)
@@ -637,6 +671,42 @@ def test_a_patient_log_waits_for_a_full_disk(small_disk: Path, eventually: Calla
     thread.join(30)
     assert (writer.sequence, writer.lost) == (1_000, 0)
     writer.seal()
+
+
+def test_a_patient_run_gives_back_what_is_delivered_where_the_disk_is_full(small_disk: Path) -> None:
+    """With nothing but the disk as a limit it goes on as long as the backends take what is there."""
+    backend = RecordingBackend(delivery=Delivery(linger=0.01))
+    run = tracelet.start_logging(
+        backend, directory=small_disk, host="thread", min_free=0, on_full="block", capture=["console"]
+    )
+    for step in range(250_000):
+        run.log_metric("some/longer/name/of/a/metric", 1.0, step)
+    run.finish(timeout=60)
+    status = run.status()
+    assert (status.lost, status.pending) == (0, {})
+    assert steps(backend.events) == list(range(250_000))
+
+
+@pytest.mark.parametrize("given", [["console"], []], ids=["captured", "alone"])
+def test_what_is_said_of_a_shortage_is_not_lost_for_it(
+    tmp_path: Path, given: list[str], capsys: pytest.CaptureFixture[str], eventually: Callable[..., None]
+) -> None:
+    """A patient run loses nothing, not even the lines that say for what it waits."""
+    locked = {"faulty_backends:Locked": {}}
+    limits: Any = {"quota": MIB, "min_free": 0, "on_full": "block", "host": "thread"}
+    run = tracelet.start_logging(locked, directory=tmp_path, capture=given, **limits)
+
+    def log() -> None:
+        with suppress(tracelet.errors.RunClosed):
+            for step in range(100_000):
+                run.log_metric("m", 1.0, step)
+
+    thread = threading.Thread(target=log)
+    thread.start()
+    eventually(lambda: "calls wait for room" in capsys.readouterr().err)
+    run.finish(timeout=0.2)
+    thread.join(5)
+    assert run.status().lost == 0
 
 
 def test_others_keep_their_space(small_disk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -17,10 +17,12 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import tracelet
 from tracelet import _ranks
-from tracelet.errors import InvalidSetting, RunExists
+from tracelet.cli._app import app
+from tracelet.errors import InvalidSetting, RunExists, UnknownBackend
 from tracelet.journal import Process, RunDirectory, holder, read_cursor
 from tracelet.status import read_status
 from tracelet.testing import RecordingBackend
@@ -71,7 +73,7 @@ def launch(monkeypatch: pytest.MonkeyPatch, rank: int, **variables: str) -> str:
     """The id of the run that a process of this rank logs to, if it is the first that it does."""
     for name, value in {"RANK": str(rank), "WORLD_SIZE": "2", **variables}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(_ranks, "_shared", itertools.count())
+    monkeypatch.setattr(_ranks, "_begun", set())
     with tracelet.start_logging(exp_name="x", all_ranks=True, close_timeout=0) as run:
         return run.id
 
@@ -117,7 +119,7 @@ def test_all_ranks_write_one_run(tmp_path: Path) -> None:
     ranks = [start(rank, TRAIN, TRACELET_RUN_ID="launch") for rank in range(RANKS)]
     said = [rank.communicate(timeout=100) for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0] * RANKS
-    assert not any(errors for _, errors in said[1:])  # what is to be said, rank 0 says
+    assert not [errors for _, errors in said[1:] if errors]  # what is to be said, rank 0 says
     run = RunDirectory(tmp_path / ".tracelet" / "runs" / "launch")
     assert len(run.writers()) == RANKS
     assert len(list(run.path.glob("delivery-*.log"))) == 1
@@ -166,7 +168,7 @@ def test_the_run_goes_on_when_rank_0_ends_first(tmp_path: Path, eventually: Call
 
 def test_a_requeued_job_finds_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """All tasks of a SLURM job name the same run, also after a requeue; another job, or the next run, another one."""
-    monkeypatch.setattr(_ranks, "_shared", iter((0, 0, 1, 0)))
+    monkeypatch.setattr(_ranks, "_begun", set())
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("SLURM_JOB_ID", "123")
     monkeypatch.setenv("SLURM_PROCID", "0")
@@ -175,7 +177,9 @@ def test_a_requeued_job_finds_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     monkeypatch.setenv("SLURM_JOB_START_TIME", "1795478481")  # another one after a requeue
     assert _ranks.shared_run_id() == one
+    _ranks.note_begun(one)
     assert _ranks.shared_run_id() != one
+    monkeypatch.setattr(_ranks, "_begun", set())
     monkeypatch.setenv("SLURM_JOB_ID", "124")
     assert _ranks.shared_run_id() != one
 
@@ -277,6 +281,20 @@ def test_a_requeued_job_goes_on_once(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert launch(monkeypatch, 0) == run_id
 
 
+@pytest.mark.parametrize("mistake", [{"backend": "jsonll"}, {"on_full": "block", "quota": "1GiB"}], ids=str)
+def test_ranks_agree_after_a_start_that_failed(monkeypatch: pytest.MonkeyPatch, mistake: dict[str, Any]) -> None:
+    """Rank 0 alone looks at the backends: when it begins again without the mistake, it is the run of the others."""
+    run_id = launch(monkeypatch, 1, **STEP)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(_ranks, "_begun", set())
+    with pytest.raises((UnknownBackend, InvalidSetting)):
+        tracelet.start_logging(exp_name="x", all_ranks=True, **mistake)
+    with tracelet.start_logging(exp_name="x", all_ranks=True, close_timeout=0) as run:
+        assert run.id == run_id
+    with tracelet.start_logging(exp_name="x", all_ranks=True, close_timeout=0) as run:
+        assert run.id != run_id
+
+
 def test_only_the_same_torchrun_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """What torchrun starts again goes on with what it started first, not with what another one did in the same job."""
     run_id = launch(monkeypatch, 0, **BATCH, **TORCHRUN)
@@ -311,7 +329,6 @@ def test_only_srun_makes_ranks_of_slurms_tasks(
 
 def test_mpirun_in_a_job_is_one_launch_on_all_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only its ranks on other hosts are below a step of SLURM, which therefore is not part of the id."""
-    monkeypatch.setattr(_ranks, "_shared", itertools.repeat(0))
     for name, value in {"WORLD_SIZE": "4", **MPI, **BATCH}.items():
         monkeypatch.setenv(name, value)
     here = _ranks.shared_run_id()
@@ -431,3 +448,97 @@ def test_a_rank_without_rank_0_says_so(tmp_path: Path) -> None:
     _, errors = rank.communicate(timeout=60)
     assert rank.returncode == 0
     assert "rank 0 has not begun the run, and so no backend gets what was said here: " in errors
+
+
+UNTIL_TOLD = TRAIN + "print('logged', flush=True); sys.stdin.readline(); run.finish(); print('ended', flush=True)\n"
+
+
+def said_of_rank(errors: str, place: Path) -> str | None:
+    """How many events a rank has said that nobody delivers."""
+    found = re.search(r"jsonl: (\S+ events?) of this rank pending in (.*) \(nobody delivers them\); (.*)\n", errors)
+    assert found is None or found[2] == str(place)
+    assert found is None or found[3] == f"deliver with: tracelet sync {place}"
+    return None if found is None else found[1]
+
+
+def test_a_rank_that_is_left_alone_says_so(tmp_path: Path) -> None:
+    """A requeued launch whose rank 0 never comes: another rank says how much of its own is pending, and the command."""
+    place = tmp_path / ".tracelet" / "runs" / "launch"
+    start(0, TRAIN, TRACELET_RUN_ID="launch", WORLD_SIZE="1").communicate(timeout=60)
+    assert read_status(RunDirectory(place)).pending == {}
+    alone = start(1, TRAIN, TRACELET_RUN_ID="launch", WORLD_SIZE="2", TRACELET_CLOSE_TIMEOUT="1")
+    _, errors = alone.communicate(timeout=60)
+    assert alone.returncode == 0, errors
+    assert said_of_rank(errors, place) == "45 events"
+    assert CliRunner().invoke(app, ["sync", str(place)]).exit_code == 0
+    assert {rank for rank, _, _ in points(tmp_path, "loss")} == {0, 1}
+
+
+def test_a_rank_whose_delivery_was_killed_says_so(tmp_path: Path, eventually: Callable[..., None]) -> None:
+    """Where rank 0 and its delivery process are gone, what is pending is said by who ends last."""
+    place = RunDirectory(tmp_path / ".tracelet" / "runs" / "launch")
+    ranks = [start(rank, UNTIL_TOLD, TRACELET_RUN_ID="launch", WORLD_SIZE="2") for rank in (0, 1)]
+    for rank in ranks:
+        assert rank.stdout is not None
+        assert rank.stdout.readline() == "logged\n"
+    eventually(lambda: read_status(place).backends["jsonl"].pending == 0)
+    ranks[0].kill()
+    ranks[0].communicate()
+    delivery = holder(place.cursor("jsonl"))
+    assert delivery
+    os.kill(delivery, signal.SIGKILL)
+    eventually(lambda: holder(place.cursor("jsonl")) is None)
+    _, errors = ranks[1].communicate("\n", timeout=60)
+    assert said_of_rank(errors, place.path) == "1 event"
+
+
+def test_a_rank_that_ends_early_waits_for_rank_0(tmp_path: Path) -> None:
+    """In a launch that goes on with a run, rank 0 may come last: then there is nothing to be said."""
+    start(0, TRAIN, TRACELET_RUN_ID="launch", WORLD_SIZE="1").communicate(timeout=60)
+    early = start(1, UNTIL_TOLD, TRACELET_RUN_ID="launch", WORLD_SIZE="2")
+    assert early.stdin is not None
+    assert early.stdout is not None
+    assert early.stdout.readline() == "logged\n"
+    early.stdin.write("\n")
+    early.stdin.flush()
+    late = start(0, TRAIN, TRACELET_RUN_ID="launch", WORLD_SIZE="2")
+    assert early.stdout.readline() == "ended\n"
+    _, errors = early.communicate(timeout=60)
+    assert errors == ""
+    late.communicate(timeout=60)
+    assert read_status(RunDirectory(tmp_path / ".tracelet" / "runs" / "launch")).pending == {}
+
+
+def test_rank_0_tells_of_all_that_end_with_it(tmp_path: Path, eventually: Callable[..., None]) -> None:
+    """Where the others end a moment after it, its last line is the account of the whole run."""
+    place = RunDirectory(tmp_path / ".tracelet" / "runs" / "launch")
+    first = start(0, UNTIL_TOLD, TRACELET_RUN_ID="launch", WORLD_SIZE="2")
+    second = start(1, UNTIL_TOLD, TRACELET_RUN_ID="launch", WORLD_SIZE="2")
+    for rank in (first, second):
+        assert rank.stdin is not None
+        assert rank.stdout is not None
+        assert rank.stdout.readline() == "logged\n"
+    assert first.stdin is not None
+    assert second.stdin is not None
+    eventually(lambda: read_status(place).backends["jsonl"].pending == 0)
+    first.stdin.write("\n")
+    first.stdin.flush()
+    eventually(lambda: read_status(place).backends["jsonl"].pending == 1)  # the end of rank 0
+    time.sleep(0.2)  # the moment
+    second.stdin.write("\n")
+    second.stdin.flush()
+    _, errors = first.communicate(timeout=60)
+    second.communicate(timeout=60)
+    status = read_status(place).backends["jsonl"]
+    assert (status.outcome, status.pending) == ("completed", 0)
+    assert f"tracelet: jsonl: {status.delivered} of {status.emitted} events delivered" in errors
+
+
+def test_a_rank_of_an_offline_launch_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody comes there: what is pending is said at once."""
+    monkeypatch.setenv("TRACELET_MODE", "offline")
+    start(0, TRAIN, TRACELET_RUN_ID="launch", WORLD_SIZE="2").communicate(timeout=60)
+    began = time.monotonic()
+    _, errors = start(1, TRAIN, TRACELET_RUN_ID="launch", WORLD_SIZE="2").communicate(timeout=60)
+    assert time.monotonic() - began < 20  # of 30 that the deadline gives
+    assert said_of_rank(errors, tmp_path / ".tracelet" / "runs" / "launch") == "45 events"

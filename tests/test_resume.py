@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,10 +17,11 @@ import pytest
 
 import tracelet
 from tracelet import Run
+from tracelet._segments import last_steps, resumption
 from tracelet.codec import decode
 from tracelet.errors import InvalidSetting
 from tracelet.events import Event, ImageLogged, Lane, MetricsLogged, ParamsLogged, RunStarted, TextLogged
-from tracelet.journal import LogReader, Position, Process, RunDirectory, holder, read_cursor
+from tracelet.journal import LogReader, Position, Process, RunDirectory, WriterEnd, holder, read_cursor
 from tracelet.journal.segment import HEADER_SIZE, segment_path
 from tracelet.status import read_status
 
@@ -244,6 +246,48 @@ def test_ids_that_nobody_could_type_are_refused(tmp_path: Path, run_id: str) -> 
     """An id is the name of a directory, and stands in commands."""
     with pytest.raises(InvalidSetting, match="run_id must be printable text, not empty, and without spaces at its"):
         tracelet.start_logging(directory=tmp_path, run_id=run_id)
+
+
+def test_an_id_is_no_option(tmp_path: Path) -> None:
+    """`tracelet sync` and the others would take it for one."""
+    with pytest.raises(InvalidSetting, match="run_id must be something that does not begin as an option"):
+        tracelet.start_logging(directory=tmp_path, run_id="-f")
+
+
+def test_the_command_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the id, a shell takes the path in what is said as one word."""
+    tracelet.start_logging("jsonl", directory=tmp_path, run_id="it's (mine)", mode="offline").finish()
+    command = capsys.readouterr().err.rpartition("; deliver with: ")[2]
+    assert shlex.split(command) == ["tracelet", "sync", str(tmp_path / "runs" / "it's (mine)")]
+
+
+def test_writers_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    """Also from the 10,000th on, whose number is longer."""
+    for step in range(3):
+        with begin(tmp_path) as run:
+            run.log_metric("m", 1.0, step)
+    directory = RunDirectory(run.directory)
+    for name, new in (("0001", "9999"), ("0002", "10000")):
+        (run.directory / "journal" / name).rename(run.directory / "journal" / new)
+    assert directory.writers() == ["0000", "9999", "10000"]
+    assert last_steps(directory, "10000", Lane.STREAM) == {("m", ()): 1}
+    ends = {name: WriterEnd(name, 1.0, 1.0) for name in directory.writers()}
+    end = directory.run_end(ends)
+    assert end is not None
+    assert end.outcome == "10000"
+
+
+def test_a_change_of_process_is_seen_after_ten_thousand(tmp_path: Path, become: Callable[[int], None]) -> None:
+    """The writer before is the one of the number before."""
+    for process in (1, 1, 2):
+        become(process)
+        begin(tmp_path).finish()
+    directory = RunDirectory(tmp_path / "runs" / "run")
+    for name, new in (("0001", "9999"), ("0002", "10000")):
+        (directory.path / "journal" / name).rename(directory.path / "journal" / new)
+    found = resumption(directory, "10000")
+    assert found is not None
+    assert found[1].endswith("the writer before, 9999, had finished")
 
 
 @pytest.mark.anyio

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from enum import Enum
 from fractions import Fraction
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +23,15 @@ from hypothesis import strategies as st
 import tracelet
 from tracelet import Outcome, Run
 from tracelet.codec import decode
-from tracelet.errors import InvalidOptions, InvalidSetting, RunClosed, RunExists, RunNotFound, UnknownBackend
+from tracelet.errors import (
+    InvalidOptions,
+    InvalidSetting,
+    JournalUnavailable,
+    RunClosed,
+    RunExists,
+    RunNotFound,
+    UnknownBackend,
+)
 from tracelet.events import (
     ArtifactLogged,
     Event,
@@ -341,6 +350,16 @@ def test_an_artifact_that_is_not_there_is_a_counted_loss(tmp_path: Path) -> None
         strict.log_artifact(tmp_path / "missing")
 
 
+@pytest.mark.anyio
+async def test_a_run_that_cant_begin_is_said_by_one_exception(tmp_path: Path) -> None:
+    """open_run raises what start_logging does, in no group, and the process is left as it was."""
+    (tmp_path / "file").touch()
+    with pytest.raises(JournalUnavailable, match="no journal can be written in"):
+        async with tracelet.open_run(directory=tmp_path / "file", strict=True):
+            raise AssertionError
+    assert tracelet.active_run() is None
+
+
 def test_a_finished_run_takes_nothing(tmp_path: Path) -> None:
     """Logging to a finished run is misuse; finishing it again is not."""
     run = tracelet.start_logging(directory=tmp_path)
@@ -471,7 +490,7 @@ def test_a_context_is_part_of_no_other(run: Run) -> None:
         ({"config": [1]}, "config must be a mapping, found list"),
         ({"tags": "x"}, "tags must be a mapping, found str"),
         ({"tags": {1: "x"}}, "a name in tags must be a str, found int 1"),
-        ({"backend": {"jsonl": {"delivery": 3}}}, "the option 'delivery' of jsonl must be a mapping, found int 3"),
+        ({"backend": {"jsonl": {"delivery": 3}}}, "the option 'delivery' of jsonl must be a mapping, found int$"),
     ],
 )
 def test_what_no_run_can_begin_with_begins_none(tmp_path: Path, given: Any, said: str) -> None:
@@ -553,3 +572,15 @@ def test_each_file_that_is_lost_is_named(tmp_path: Path, capsys: pytest.CaptureF
     assert said.count("any more of this kind are only counted") == 1
     assert "no.png" in said
     assert "9 of 11 events could not be recorded" in said
+
+
+def test_a_checkout_that_is_not_installed_logs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no distribution, as in a frozen application, the version is not known, and that is all."""
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("tracelet._version.version", missing)
+    with tracelet.start_logging(directory=tmp_path) as run:
+        run.log_metric("m", 1.0)
+    assert RunDirectory(run.directory).read_record().version == "unknown"

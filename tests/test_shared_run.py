@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -17,12 +18,15 @@ import tracelet
 from tracelet import Batch, Delivery
 from tracelet._bus import Bus
 from tracelet._discovery import from_object
+from tracelet._plan import make_plan
 from tracelet._sources import Portion, Source
 from tracelet._subscription import Subscription
 from tracelet.cli._app import app
 from tracelet.cli._ends import read_ending
-from tracelet.events import Lane, MetricsLogged
-from tracelet.journal import RunDirectory, holder, read_cursor
+from tracelet.codec import decode
+from tracelet.errors import RunExists
+from tracelet.events import Lane, MetricsLogged, RunStarted
+from tracelet.journal import LogReader, RunDirectory, holder, read_cursor
 from tracelet.status import read_status
 from tracelet.testing import RecordingBackend
 
@@ -152,3 +156,54 @@ async def test_a_process_that_joins_during_an_upload_is_delivered_at_once(
             uploaded.set()
             second.finish()
     assert backend.outcomes == ["completed"]
+
+
+BEGUN_MEANWHILE = """
+import tracelet
+tracelet.start_logging({"jsonl": {"path": "events.jsonl"}}, "first", "a", run_id="run", mode="offline").finish()
+"""
+
+
+@pytest.fixture
+def begun_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
+    """A run that another process begins right when this one has seen that there is none."""
+    original = make_plan
+
+    def make(settings: Any, hosts: Any) -> Any:
+        plan = original(settings, hosts)
+        subprocess.run([sys.executable, "-c", BEGUN_MEANWHILE], cwd=tmp_path, check=True, timeout=60)
+        return plan
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tracelet.api.make_plan", make)
+    return RunDirectory(tmp_path / ".tracelet" / "runs" / "run")
+
+
+def test_of_two_processes_at_once_one_begins_a_run(begun_meanwhile: RunDirectory) -> None:
+    """The other one is told that it exists, and has left nothing in it."""
+    with pytest.raises(RunExists, match="the run 'run' exists already in "):
+        tracelet.start_logging(exp_name="second", run_id="run", resume="never")
+    assert begun_meanwhile.writers() == ["0000"]
+    assert (begun_meanwhile.read_record().name, list(begun_meanwhile.read_record().backends)) == ("first", ["jsonl"])
+    assert tracelet.active_run() is None
+
+
+def test_of_two_processes_at_once_both_may_log(
+    begun_meanwhile: RunDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second goes on with the run as the first has begun it, and the backends of both are remembered."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    with tracelet.start_logging(
+        {"faulty_backends:Base": {}}, "second", "b", run_id="run", resume="allow", mode="offline"
+    ) as run:
+        assert (run.name, run.project) == ("first", "a")
+    record = begun_meanwhile.read_record()
+    assert (record.name, record.project, sorted(record.backends)) == ("first", "a", ["faulty_backends:Base", "jsonl"])
+    assert begun_meanwhile.writers() == ["0000", "0001"]
+    said = capsys.readouterr().err
+    assert "the run goes on as 'first': exp_name 'second' is not used" in said
+    with LogReader(begun_meanwhile.log("0001", Lane.STREAM)) as reader:
+        frames = reader.read(10, 10_000, final=True)
+    started = decode(frames.words[0], frames.payloads[0])
+    assert isinstance(started, RunStarted)
+    assert started.resumed

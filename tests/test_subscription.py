@@ -201,6 +201,22 @@ async def test_poison_is_isolated(tmp_path: Path) -> None:
     assert [letter["sequence"] for letter in letters] == [1, 501, 1000]
 
 
+async def test_a_letter_stands_on_a_line_of_its_own(tmp_path: Path) -> None:
+    """Whatever a crash has left of the one before."""
+    torn = b'{"writer":"0000","lane":"stream","sequence":1,"rea'
+    backend = RecordingBackend(on_export=poisonous(1, 2))
+    async with open_run(tmp_path, backend) as run:
+        place = run.directory / "dead" / "RecordingBackend.jsonl"
+        place.parent.mkdir()
+        place.write_bytes(torn)
+        run.log_metric("m", 1.0, 1)
+        assert await run.flush()
+        run.log_metric("m", 1.0, 2)
+    lines = place.read_bytes().splitlines()
+    assert lines[0] == torn
+    assert [msgspec.json.decode(line)["event"]["step"] for line in lines[1:]] == [1, 2]
+
+
 async def test_named_poison_is_found_at_once(tmp_path: Path) -> None:
     """Where the backend names the bad events, they are tried alone and the others go in one piece."""
     calls: list[int] = []

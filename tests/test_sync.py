@@ -15,13 +15,20 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
+from tracelet import Batch, Delivery
+from tracelet._bus import Bus
+from tracelet._discovery import from_object
 from tracelet.cli._runs import NO_RECORD
+from tracelet.codec import encode
+from tracelet.events import Kind, MetricsLogged, RunFinished
 from tracelet.host.sync import add_backend
-from tracelet.journal import RunDirectory, holder, read_cursor
+from tracelet.journal import Recorder, RunDirectory, RunRecord, holder, read_cursor
 from tracelet.status import BackendStatus, read_status
+from tracelet.testing import RecordingBackend
 
 Eventually = Callable[..., None]
 Process = subprocess.Popen[str]
@@ -506,3 +513,23 @@ def test_a_backend_has_the_options_of_the_project(place: Place) -> None:
     assert code == 0, out
     assert (place.path / "elsewhere.jsonl").exists()
     assert not any(b"of-the-project" in file.read_bytes() for file in place.path.rglob("run.json"))
+
+
+def test_what_comes_faster_than_it_is_delivered_holds_up_no_sync(tmp_path: Path) -> None:
+    """Of a run that goes on, what was there at the beginning is delivered, and a little of what came meanwhile."""
+    directory = RunDirectory(tmp_path / "run")
+    recorder = Recorder(directory, bool)
+    directory.write_record(RunRecord(id="run", name="n", project="p", created=0.0, backends={}, version="0"))
+
+    def say(count: int) -> None:
+        for step in range(count):
+            recorder.append(Kind.METRICS_LOGGED, encode(MetricsLogged(1.0, {"m": 1.0}, step)))
+
+    async def export(batch: Batch) -> None:
+        say(2 * len(batch))
+
+    backend = RecordingBackend(delivery=Delivery(batch_size=10, linger=0.01), on_export=export)
+    say(100)
+    anyio.run(Bus(directory, [from_object(backend)], follow=False).run)
+    assert 100 <= len(backend.events) < 200
+    recorder.finish(Kind.RUN_FINISHED, encode(RunFinished(1.0, "completed")))

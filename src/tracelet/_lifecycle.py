@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol, overload
 
@@ -13,6 +14,7 @@ import msgspec
 from tracelet import _values
 from tracelet._deferred import Deferrals, Later
 from tracelet._feed import E, Feed
+from tracelet._following import Following
 from tracelet._notices import say
 from tracelet._segments import NOTE, resumption
 from tracelet._steps import Steps
@@ -25,6 +27,9 @@ from tracelet.status import RunStatus, read_status, summary
 
 UNUSUAL = (OverflowError, UnicodeEncodeError)
 """What `encode` raises for what only `encode_unusual` can encode."""
+
+_DISK_GRACE = 1.0  # seconds that the end of a run waits for the disk in any case
+_TOGETHER = 1.0  # seconds within which the ranks of a launch end, as a rule
 
 
 class Host(Protocol):
@@ -42,8 +47,12 @@ class Host(Protocol):
     def watch(self) -> None:
         """Look after what serves; called again and again. Raises DeliveryFailed or OSError."""
 
-    def release(self) -> None:
-        """Let go of the subscriptions: what runs in this process ends, what has its own goes on."""
+    def release(self) -> Collection[str]:
+        """Let go of the subscriptions: what runs in this process ends, what has its own goes on.
+
+        Returns:
+            The backends whose delivery goes on.
+        """
 
 
 class Lifecycle:
@@ -62,7 +71,10 @@ class Lifecycle:
         backends: tuple[str, ...] = (),
         recorder: Recorder | None = None,
         host: Host | None = None,
+        following: Following | None = None,
+        ranks: int = 1,
         on_finish: Callable[[], None] | None = None,
+        settle: Callable[[], bool] = lambda: True,
         on_close: Callable[[], None] = lambda: None,
         begin_child: Callable[[str], Lifecycle] | None = None,
         tell: Callable[[str], None] = say,
@@ -82,7 +94,10 @@ class Lifecycle:
         self._backends = backends
         self._recorder = recorder
         self._host = host
+        self._following = following  # of a rank above 0
+        self._ranks = ranks
         self._on_finish = on_finish  # says the last that is to be said, and may take a second
+        self._settle = settle  # asked again and again, until the ended journal would survive a loss of power
         self._on_close = on_close
         self._begin_child = begin_child
         self._tell = tell
@@ -93,8 +108,11 @@ class Lifecycle:
         self._closed = False  # nothing more is taken
         self._ended = False  # and that has been said
         self._ended_by = 0  # the thread that said it
+        self._ended_at = 0.0  # on the monotonic clock
         self._sealed = False  # and is in the journal
-        self._gone = False
+        self._leaving = False  # somebody is about to say the last
+        self._gone = False  # and has done so
+        self._grace_end: float | None = None
         self._lossy = lossy  # an inert run that was not meant to be
         self._unrecorded = 0
         self._count = Steps(recorder, tell).following
@@ -263,10 +281,13 @@ class Lifecycle:
         """How many events of this process, up to a target in each log, a backend has still to take.
 
         The run's end is not awaited where the run goes on in another process: the backend is told of it after the last.
+        Ranks of a launch are given a moment to end as well.
         """
         taken = {key: count.position.sequence for key, count in record.logs.items()}
         left = sum(max(0, at - taken.get(key, 0)) for key, at in target.items())
-        return 0 if left == 1 and self._sealed and self._goes_on() else left
+        if left != 1 or not self._sealed or (self._ranks > 1 and time.monotonic() - self._ended_at < _TOGETHER):
+            return left
+        return 0 if self._goes_on() else left
 
     def _goes_on(self) -> bool:
         """Whether another process logs to the run."""
@@ -308,7 +329,7 @@ class Lifecycle:
         if self._ended:
             return None
         self._closed = self._ended = True
-        self._ended_by = threading.get_ident()
+        self._ended_by, self._ended_at = threading.get_ident(), time.monotonic()
         recorder = self._recorder
         if recorder is None or recorder.detached:
             return lambda: True
@@ -316,18 +337,22 @@ class Lifecycle:
         if late:
             self._tell(f"{late:,} deferred values were not there in time when the run ended, and are lost")
         try:
-            recorder.finish(Kind.RUN_FINISHED.value, encode(RunFinished(time.time(), outcome.value)))
+            recorder.end(Kind.RUN_FINISHED.value, encode(RunFinished(time.time(), outcome.value)))
         except OSError as error:
             self._tell(f"the journal in {self.directory} could not be written to the disk: {error}")
         self._sealed = True
-        return self._began_elsewhere if self._headless() else self._delivered()
+        return self._delivered() if self._following is None else self._following.served
 
-    def _headless(self) -> bool:
-        """Whether the run's rank 0, which has it delivered, has not begun it yet."""
-        return self.directory.is_dir() and not (self.directory / "run.json").exists()
+    def _settled(self) -> bool | None:
+        """After `_end`: whether what this process has said would survive a loss of power; None is not yet."""
+        recorder = self._recorder
+        return recorder is None or recorder.detached or self._settle() or None
 
-    def _began_elsewhere(self) -> bool | None:
-        return None if self._headless() else True
+    def _grace(self, now: float) -> float:
+        """Until when the disk is waited for in any case, from the first call on."""
+        if self._grace_end is None:
+            self._grace_end = now + _DISK_GRACE
+        return self._grace_end
 
     def _is_gone(self) -> bool | None:
         """For a call that did not end the run itself: whether the one that did has done its waiting."""
@@ -336,19 +361,30 @@ class Lifecycle:
     def _let_go(self) -> None:
         """After `_end`: once, and never in a forked child."""
         recorder = self._recorder
-        if self._gone or (recorder is not None and recorder.detached):
+        if self._leaving or (recorder is not None and recorder.detached):
             return
-        self._gone = True
-        self._on_close()
-        if self._host is not None:
-            self._host.release()
-        if recorder is not None and self._headless():
-            self._tell(f"rank 0 has not begun the run, and so no backend gets what was said here: {self.directory}")
+        self._leaving = True
         try:
-            for line in summary(self.status(), self.directory, goes_on=self._goes_on()):
+            self._on_close()
+            self._say_account(() if self._host is None else self._host.release())
+        finally:
+            self._gone = True
+
+    def cut_off(self) -> None:
+        """Say how delivery stands of a run that nobody can end any more."""
+        if self.active and not self._leaving:
+            self._say_account()
+
+    def _say_account(self, going: Collection[str] = ()) -> None:
+        """Say the last lines; `going` are the backends whose delivery goes on."""
+        try:
+            for line in () if self._following is None else self._following.lines():
+                self._tell(line)
+            for line in summary(self.status(), self.directory, goes_on=self._goes_on(), starting=going):
                 self._tell(line)
         except (OSError, msgspec.MsgspecError) as error:
-            self._tell(f"how delivery stands can't be read: {error}; `tracelet status {self.directory}` may tell")
+            command = f"tracelet status {shlex.quote(str(self.directory))}"
+            self._tell(f"how delivery stands can't be read: {error}; `{command}` may tell")
 
     def begin(self, *, resumed: bool) -> None:
         """Say that this process begins to log; called once, by what makes the run."""

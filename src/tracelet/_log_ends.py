@@ -18,12 +18,11 @@ from tracelet.journal.segment import (
     HEADER_SIZE,
     REMOVED,
     SEALED,
-    SPARE,
     Header,
     frame_crc,
-    read_header,
     segment_numbers,
     segment_path,
+    used_header,
 )
 
 _LONGEST_END = frame_size(64)  # bytes of the frame of a RunFinished, and more
@@ -58,8 +57,8 @@ def _log_end(log: Path, *, final: bool) -> LogEnd:
     """The end of a log: of one that was sealed from a few bytes, else from its last segment."""
     for number in reversed(segment_numbers(log)):
         path = segment_path(log, number)
-        header = read_header(path)
-        if header is None or header.state == SPARE:
+        header = used_header(path, final=final)
+        if header is None:
             continue
         if header.state in (SEALED, REMOVED):
             return LogEnd(header.next, header.lost, _last_of_sealed(path, header))

@@ -104,7 +104,7 @@ def make_plan(settings: Settings, hosts: Sequence[HostName]) -> Plan | None:
     if resumed:
         earlier = _earlier(directory)
         if rank == 0:
-            _tell_unused(earlier, settings)
+            tell_unused(earlier, settings)
         name, project = earlier.name, earlier.project
     if rank > 0:  # what delivers is begun by rank 0
         return Plan(name, project, directory, False, [], {}, host, settings, rank, speaker=rank)
@@ -126,7 +126,7 @@ def _earlier(directory: RunDirectory) -> RunRecord:
         raise InvalidSetting("run_id", directory.id, expected) from error
 
 
-def _tell_unused(earlier: RunRecord, settings: Settings) -> None:
+def tell_unused(earlier: RunRecord, settings: Settings) -> None:
     """Say that a run which goes on is not called what it was asked to be now."""
     if settings.exp_name not in (None, earlier.name):
         say(f"the run goes on as {earlier.name!r}: exp_name {settings.exp_name!r} is not used")
@@ -190,6 +190,8 @@ def _check_id(run_id: str) -> None:
     """Raises InvalidSetting."""
     if not run_id.isprintable() or run_id != run_id.strip() or not run_id:
         raise InvalidSetting("run_id", run_id, "printable text, not empty, and without spaces at its ends")
+    if run_id.startswith("-"):
+        raise InvalidSetting("run_id", run_id, "something that does not begin as an option of a command does")
     if "/" in run_id or run_id.startswith("."):
         raise InvalidSetting("run_id", run_id, "usable as the name of a directory")
     if len(run_id.encode()) > _LONGEST_ID:

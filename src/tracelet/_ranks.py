@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import inf
 
 import msgspec
@@ -23,7 +23,7 @@ _MPI_JOBS = ("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid")
 _TORCHRUN = "TORCHELASTIC_RUN_ID"
 _NO_STEP = 0xFFFFFFF0  # from here on SLURM numbers what srun did not start: a batch script, an interactive shell
 
-_shared: Iterator[int] = itertools.count()
+_begun: set[str] = set()  # the runs of this process, by id
 
 
 def current() -> int:
@@ -41,14 +41,15 @@ def count() -> int:
 
 
 def is_worker() -> bool:
-    """Whether `multiprocessing` started this process."""
+    """Whether `multiprocessing` started this process, also while it still executes the script again."""
     import multiprocessing
 
-    return multiprocessing.parent_process() is not None
+    process = multiprocessing.current_process()
+    return multiprocessing.parent_process() is not None or hasattr(process, "_inheriting")
 
 
 def shared_run_id() -> str:
-    """The id of the run that all ranks of this launch share, for the first, second, … such run of the process.
+    """The id of the run that all ranks of this launch share: the first such id that is new to this process.
 
     The ranks do not talk to each other: each makes the id of what it knows the others know, too. That is the job that
     SLURM has numbered (so that a requeued job goes on with its run) or mpirun has named, else the launcher that is
@@ -62,7 +63,17 @@ def shared_run_id() -> str:
         raise InvalidSetting(
             "run_id", None, "the same in all ranks with all_ranks=True: set TRACELET_RUN_ID before the launch"
         )
-    digest = hashlib.sha256("\0".join([*known, str(next(_shared))]).encode()).digest()
+    ids = (_id_of([*known, str(number)]) for number in itertools.count())
+    return next(run_id for run_id in ids if run_id not in _begun)
+
+
+def note_begun(run_id: str) -> None:
+    """Have the next run that the ranks share be another one. Not for a run that could not begin in this rank alone."""
+    _begun.add(run_id)
+
+
+def _id_of(marks: Sequence[str]) -> str:
+    digest = hashlib.sha256("\0".join(marks).encode()).digest()
     value = int.from_bytes(digest[:16], "big")
     value = value & ~(0xF << 76) | 8 << 76  # version 8 of RFC 9562: made of whatever one likes
     value = value & ~(0x3 << 62) | 2 << 62

@@ -40,7 +40,7 @@ def resumption(directory: RunDirectory, writer: str) -> tuple[int, str] | None:
     None where the process goes on with a run that it has logged to itself: the next stage of the same training. Ranks
     above 0 are no resumptions.
     """
-    records = {name: directory.writer_record(name) for name in directory.writers() if name <= writer}
+    records = {name: directory.writer_record(name) for name in directory.writers() if int(name) <= int(writer)}
     leading = [(name, record) for name, record in records.items() if record is not None and record.rank == 0]
     changes = [one.process != other.process for (_, one), (_, other) in pairwise(leading)]
     if not changes or not changes[-1]:
@@ -63,7 +63,7 @@ def last_steps(directory: RunDirectory, writer: str, lane: Lane) -> dict[Key, in
     steps: dict[Key, int] = {}
     for earlier in directory.writers():
         record = directory.writer_record(earlier)
-        if earlier >= writer or record is None or record.rank != own:
+        if int(earlier) >= int(writer) or record is None or record.rank != own:
             continue
         if directory.finished(earlier) or not directory.writer_alive(earlier):
             for key, step in _steps(directory, earlier, lane):

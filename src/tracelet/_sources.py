@@ -10,7 +10,7 @@ from tracelet.codec import REPAIRED, decode, decode_plain
 from tracelet.delivery import Delivery
 from tracelet.events import EVENT_TYPES, Event, FileLogged, Kind, Lane, MetricsLogged, RunFinished, kind_of
 from tracelet.journal import LogReader, Position, RunDirectory, files_in, frame_size, log_key, measured
-from tracelet.journal.segment import HEADER_SIZE, SPARE, read_header, segment_numbers, segment_path
+from tracelet.journal.segment import HEADER_SIZE, segment_numbers, segment_path, used_header
 
 
 class Portion(msgspec.Struct):
@@ -156,8 +156,8 @@ def newest(log: Path, *, final: bool) -> Position:
         OSError: the journal can't be read.
     """
     for number in reversed(segment_numbers(log)):
-        header = read_header(segment_path(log, number))
-        if header is not None and header.state != SPARE:
+        header = used_header(segment_path(log, number), final=final)
+        if header is not None:
             with LogReader(log, Position(number, HEADER_SIZE, header.first)) as reader:
                 while reader.read(10_000, 1 << 24, final=final).sequences:
                     pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 import traceback
@@ -264,8 +265,9 @@ class Subscription:
     # Reading.
 
     async def _drain(self, backend: Backend, lanes: tuple[Lane, ...]) -> None:
-        """Deliver some lanes of all writers until all lanes have ended (or, without `follow`, these are empty)."""
+        """Deliver some lanes of all writers until all lanes have ended; without `follow`, what there is by now."""
         current_lane.set(lanes[0].value)
+        goal = {} if self._follow else self._directory.tallies({})
         while True:
             more, wakes = False, self._wakes
             for writer in self._directory.writers():
@@ -275,7 +277,8 @@ class Subscription:
                         portion = await self._next(source)
                         if not portion.empty:
                             await self._handle(backend, source, portion)
-                        more |= portion.full
+                        reached = source.key in goal and portion.position.sequence >= goal[source.key].recorded
+                        more |= portion.full and not reached
                         if source.ended:
                             self.wake()  # the other lane may wait for it
             if self._follow:
@@ -419,8 +422,11 @@ class Subscription:
             "kind": type(event).__name__,
             "event": msgspec.structs.asdict(event),
         }
-        with path.open("ab") as file:
-            file.write(msgspec.json.encode(letter, enc_hook=repr) + b"\n")
+        line = msgspec.json.encode(letter, enc_hook=repr) + b"\n"
+        with path.open("a+b") as file:
+            if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+                line = b"\n" + line  # a crash has torn the letter before
+            file.write(line)
         self.cursor.record.last_error = reason
         self._warn(reason, f"{self.name}: dead-lettered, see {path}: {reason}")
 

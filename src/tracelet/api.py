@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from importlib.metadata import version
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from tracelet import _values
+import msgspec
+
+from tracelet import _ranks, _values
 from tracelet._discovery import public_options
+from tracelet._following import Following
 from tracelet._inert import InertAsyncRun, InertRun, silence_in_forked_children
 from tracelet._lifecycle import Host
 from tracelet._notices import Voice, say
-from tracelet._plan import Plan, make_plan
+from tracelet._plan import Plan, make_plan, tell_unused
 from tracelet._ranked import ranked
 from tracelet._setting_values import text
 from tracelet._settings import Backends, RunSettings, Settings, resolve
+from tracelet._version import own_version
 from tracelet.backend import Outcome
-from tracelet.errors import DeliveryFailed, JournalUnavailable
+from tracelet.errors import DeliveryFailed, JournalUnavailable, RunExists
 from tracelet.host.exits import Ending, ExitWatch
 from tracelet.host.keeper import Keeper
 from tracelet.host.process import ProcessHost
@@ -123,24 +126,37 @@ async def open_run(
     plan = make_plan(resolved, ("loop", "process", "thread"))
     error: BaseException | None = None
     async with anyio.create_task_group() as tasks:
-        run = _inert(InertAsyncRun, resolved) if plan is None else _begin(AsyncRun, plan, tasks)
-        token = context_run().set(run)
         try:
-            _state_config(run, config, tags)
-            yield run
-        except anyio.get_cancelled_exc_class() as cancelled:
-            error = cancelled
+            run = _inert(InertAsyncRun, resolved) if plan is None else _begin(AsyncRun, plan, tasks)
+            async with _active(run, resolved.close_timeout):
+                _state_config(run, config, tags)
+                yield run
+        except anyio.get_cancelled_exc_class():
             raise
         except BaseException as raised:  # noqa: BLE001 - raised again below, outside of the task group's wrapping
             error = raised
-        finally:
-            context_run().reset(token)
-            with anyio.CancelScope(shield=True):
-                deadline = anyio.current_time() + resolved.close_timeout
-                for one in (*run.descendants(), run):  # what is delivered from this block's tasks ends with it
-                    await one.finish(outcome_of(error), max(0.0, deadline - anyio.current_time()))
     if error is not None:
         raise error
+
+
+@asynccontextmanager
+async def _active(run: AsyncRun, timeout: float) -> AsyncIterator[None]:
+    """Have the run be the active one inside the block, and end it, with its children, as the block ends."""
+    import anyio
+
+    error: BaseException | None = None
+    token = context_run().set(run)
+    try:
+        yield
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        context_run().reset(token)
+        with anyio.CancelScope(shield=True):
+            deadline = anyio.current_time() + timeout
+            for one in (*run.descendants(), run):  # what is delivered from this block's tasks ends with it
+                await one.finish(outcome_of(error), max(0.0, deadline - anyio.current_time()))
 
 
 def _host(plan: Plan, tasks: TaskGroup | None) -> Host | None:
@@ -158,11 +174,16 @@ def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
     """A run with its journal, its keeper and its host at work; an inert one if there can be no journal."""
     from tracelet.tensorboard import install, uninstall  # `import tracelet` does without
 
-    settings, host = plan.settings, _host(plan, tasks)
+    settings = plan.settings
+    try:
+        make_store(settings.directory)
+        plan = _record(plan) if plan.rank == 0 else plan
+    except OSError as error:
+        return _unavailable(kind, plan, error)
+    host = _host(plan, tasks)
     tell = Voice(plan.name, named=plan.parent is not None)
     keeper = Keeper(host.watch if host is not None else _nothing, plan.backends, tell)
     try:
-        make_store(settings.directory)
         recorder = Recorder(
             plan.directory,
             keeper.nudge,
@@ -172,16 +193,11 @@ def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
             min_free=settings.min_free,
             patient=settings.on_full == "block",
         )
-        if plan.rank == 0:
-            _record(plan)
     except OSError as error:
         tell.end()
-        place, why = plan.directory.path, error.strerror or str(error)
-        problem = JournalUnavailable(place, why if place.is_absolute() else "the working directory was deleted")
-        if settings.strict:
-            raise problem from error
-        say(str(problem))
-        return _inert(kind, settings, lossy=True)
+        _take_back(plan)
+        return _unavailable(kind, plan, error)
+    _ranks.note_begun(plan.directory.id)
     surroundings: Surroundings | None = None
 
     def leave() -> None:
@@ -207,7 +223,10 @@ def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
         backends=plan.backends,
         recorder=recorder,
         host=host,
+        following=Following(recorder, online=settings.mode == "online") if plan.rank > 0 else None,
+        ranks=plan.ranks,
         on_finish=leave if settings.capture and plan.parent is None else None,
+        settle=keeper.settle,
         on_close=close,
         tell=tell,
         begin_child=lambda name: _begin(kind, plan.child(text(name, "name")), tasks),
@@ -239,42 +258,76 @@ def _begin(kind: type[R], plan: Plan, tasks: TaskGroup | None) -> R:
 
 
 def _finish_at_exit(run: Run | AsyncRun, ending: Ending, timeout: float, tell: Callable[[str], None]) -> None:
-    # An AsyncRun ends with its block; one that is still open here was cut off with its event loop.
-    if isinstance(run, Run):
-        if ending.reason and run.active:  # which a forked child's copy is not
-            tell(f"the run ends as {ending.outcome}: {ending.reason}")
-        run.finish(ending.outcome, max(0.0, timeout - ending.waited))
+    if isinstance(run, AsyncRun):  # it ends with its block: this one was cut off with its event loop
+        run.cut_off()
+        return
+    if ending.reason and run.active:  # which a forked child's copy is not
+        tell(f"the run ends as {ending.outcome}: {ending.reason}")
+    run.finish(ending.outcome, max(0.0, timeout - ending.waited))
 
 
-def _record(plan: Plan) -> None:
-    """Write run.json, and what is known of the backends that can't be started."""
+def _record(plan: Plan) -> Plan:
+    """Write run.json, and what is known of the backends that can't be started.
+
+    Returns:
+        The plan; where another process has begun the run just now, that of a run that goes on.
+
+    Raises:
+        RunExists: another process has begun it, and it was to be a new one.
+        OSError: it can't be written.
+    """
     backends = {target.name: public_options(target) for target in plan.targets} | {
         name: broken.options for name, broken in plan.broken.items()
     }
-    created, parent = time.time(), plan.parent
-    if plan.resumed:
-        earlier = plan.directory.read_record()
+    begun = RunRecord(
+        id=plan.directory.id,
+        name=plan.name,
+        project=plan.project,
+        created=time.time(),
+        backends=backends,
+        version=own_version(),
+        parent=plan.parent,
+    )
+
+    def merged(earlier: RunRecord | None) -> RunRecord:
+        if earlier is None:
+            return begun
+        if not plan.resumed and plan.settings.resume == "never":
+            raise RunExists(plan.directory.id, plan.directory.path.parent)
+        return msgspec.structs.replace(earlier, backends=earlier.backends | backends, version=begun.version)
+
+    earlier = plan.directory.make_record(merged)
+    if earlier is not None:
         left = [name for name in earlier.backends if name not in backends]
         if left and plan.settings.mode == "online":
             say(f"{', '.join(left)} had the run before, and now gets what is said only with `tracelet sync`")
-        backends = earlier.backends | backends
-        created, parent = earlier.created, earlier.parent
-    plan.directory.write_record(
-        RunRecord(
-            id=plan.directory.id,
-            name=plan.name,
-            project=plan.project,
-            created=created,
-            backends=backends,
-            version=version("tracelet"),
-            parent=parent,
-        )
-    )
+        if not plan.resumed:
+            tell_unused(earlier, plan.settings)
+            plan = msgspec.structs.replace(plan, name=earlier.name, project=earlier.project, resumed=True)
     for name, broken in plan.broken.items():
         cursor = Cursor.acquire(plan.directory.cursor(name))
         if cursor is not None:
             with cursor:
                 cursor.fail(broken.problem)
+    return plan
+
+
+def _take_back(plan: Plan) -> None:
+    """Leave no record of a run that can't begin."""
+    if plan.rank == 0 and not plan.resumed and not plan.directory.writers():
+        with suppress(OSError):  # what stays is the record of a run without events
+            (plan.directory.path / "run.json").unlink()
+
+
+def _unavailable(kind: type[R], plan: Plan, error: OSError) -> R:
+    """An inert run, where there can be no journal. Raises JournalUnavailable with `strict`."""
+    place, why = plan.directory.path, error.strerror or str(error)
+    problem = JournalUnavailable(place, why if place.is_absolute() else "the working directory was deleted")
+    if plan.settings.strict:
+        raise problem from error
+    _ranks.note_begun(plan.directory.id)
+    say(str(problem))
+    return _inert(kind, plan.settings, lossy=True)
 
 
 def _inert(kind: type[R], settings: Settings, *, lossy: bool = False) -> R:

@@ -16,7 +16,7 @@ from tracelet._waiting import Waiting
 from tracelet.backend import Outcome
 from tracelet.errors import InvalidSetting
 
-_POLL = 0.01
+_POLL = 0.01  # seconds between two looks, less at first
 _SIGNALLED = (129, 130, 143)  # exit codes that stand for SIGHUP, SIGINT and SIGTERM
 
 
@@ -87,13 +87,17 @@ class Run(ChartVerbs):
                 check = self._end(final)
                 own = check is not None
             if check is not None:
-                with Waiting(self._awaited, deadline, " Ctrl-C ends the waiting, and nothing is lost") as waiting:
+                with Waiting(self._awaited, deadline, _hint()) as waiting:
                     self._wait(check, deadline, waiting.tell)
+                self._wait(self._settled, max(deadline, self._grace(time.monotonic())))
             elif self._ended_by != threading.get_ident():  # a signal handler's call would wait for itself
                 self._wait(self._is_gone, deadline)
         finally:  # also after Ctrl-C: what is pending is said, and delivery goes on by itself
             if own:
-                self._let_go()
+                try:
+                    self._wait(self._settled, self._grace(time.monotonic()))
+                finally:
+                    self._let_go()
 
     def __enter__(self) -> Run:
         return self
@@ -104,12 +108,14 @@ class Run(ChartVerbs):
     def _wait(
         self, check: Callable[[], bool | None], deadline: float, tell: Callable[[float], None] = lambda now: None
     ) -> bool:
+        pause = _POLL / 16
         while (result := check()) is None:
             now = time.monotonic()
             if now >= deadline:
                 return False
             tell(now)
-            time.sleep(_POLL)
+            time.sleep(pause)
+            pause = min(2 * pause, _POLL)
         return result
 
 
@@ -171,23 +177,35 @@ class AsyncRun(ChartVerbs):
             if check is not None:
                 with Waiting(self._awaited, deadline) as waiting:
                     await self._wait(check, deadline, waiting.tell)
+                await self._wait(self._settled, max(deadline, self._grace(anyio.current_time())))
             else:
                 await self._wait(self._is_gone, deadline)
         finally:
             if own:
-                self._let_go()
+                try:
+                    with anyio.CancelScope(shield=True):
+                        await self._wait(self._settled, self._grace(anyio.current_time()))
+                finally:
+                    self._let_go()
 
     async def _wait(
         self, check: Callable[[], bool | None], deadline: float, tell: Callable[[float], None] = lambda now: None
     ) -> bool:
         import anyio
 
+        pause = _POLL / 16
         with anyio.CancelScope(deadline=deadline):
             while (result := check()) is None:
                 tell(anyio.current_time())
-                await anyio.sleep(_POLL)  # what is waited for happens in other processes
+                await anyio.sleep(pause)  # what is waited for happens in other processes
+                pause = min(2 * pause, _POLL)
             return result
         return False
+
+
+def _hint() -> str:
+    """What the line about the waiting ends with: Ctrl-C interrupts the main thread alone."""
+    return " Ctrl-C ends it" if threading.current_thread() is threading.main_thread() else ""
 
 
 def final_outcome(given: str | Outcome | None) -> Outcome:
@@ -200,18 +218,31 @@ def final_outcome(given: str | Outcome | None) -> Outcome:
 
 def outcome_of(error: BaseException | None) -> Outcome:
     """How a run ended whose block was left by that exception."""
+    error = _exit_behind(error) or error
     if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
         return Outcome.COMPLETED
     signalled = isinstance(error, SystemExit) and error.code in _SIGNALLED
     return Outcome.KILLED if signalled or _is_ctrl_c(error) else Outcome.FAILED
 
 
+def _exit_behind(error: BaseException | None) -> SystemExit | None:
+    """The exit that asyncio's runner was left by when it cancelled what still ran, as a signal's handler makes it."""
+    while error is not None and _is_cancellation(error):
+        error = error.__context__
+    return error if isinstance(error, SystemExit) else None
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether it is one of asyncio's."""
+    cancelled = getattr(sys.modules.get("asyncio"), "CancelledError", None)  # a thread may be importing it just now
+    return cancelled is not None and isinstance(error, cancelled)
+
+
 def _is_ctrl_c(error: BaseException) -> bool:
     """Whether it is the interrupt, also among others in a group, or what asyncio makes of it: a cancellation."""
     if isinstance(error, BaseExceptionGroup):
         return error.subgroup(KeyboardInterrupt) is not None
-    cancelled = getattr(sys.modules.get("asyncio"), "CancelledError", None)  # a thread may be importing it just now
-    if cancelled is not None and isinstance(error, cancelled):
+    if _is_cancellation(error):
         # The runner, which handles the signal, remembers it.
         runner = getattr(getattr(signal.getsignal(signal.SIGINT), "func", None), "__self__", None)
         return bool(getattr(runner, "_interrupt_count", 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -132,11 +133,14 @@ def _backend_status(directory: RunDirectory, backend: str, tallies: Mapping[str,
     )
 
 
-def summary(status: RunStatus, directory: Path, *, goes_on: bool = False) -> Iterator[str]:
+def summary(
+    status: RunStatus, directory: Path, *, goes_on: bool = False, starting: Collection[str] = ()
+) -> Iterator[str]:
     """The last lines of a run: where each backend stands, and what to do about what it has not got.
 
     Args:
         goes_on: whether another process logs to the run.
+        starting: the backends that have a delivery process, also if that has not got as far as to take the cursor.
     """
     if status.lost:
         yield f"{status.lost:,} of {status.emitted:,} events could not be recorded and are lost"
@@ -152,14 +156,26 @@ def summary(status: RunStatus, directory: Path, *, goes_on: bool = False) -> Ite
             yield f"{name}: {backend.last_error}"
         if backend.pending:
             pid = holder(RunDirectory(directory).cursor(name))
-            why = _why(backend, at_work=pid is not None)
-            advice = f"deliver with: tracelet sync {directory}"
+            why = _why(backend, at_work=pid is not None or name in starting)
+            command = sync_command(directory)
+            advice = f"deliver with: {command}"
             if goes_on:
                 advice = "the run goes on in another process"
             elif pid and pid != os.getpid():  # what delivers in this process ends with it
-                advice = f"process {pid} goes on with it; should that give up: tracelet sync {directory}"
-            events = "event" if backend.pending == 1 else "events"
-            yield f"{name}: {backend.pending:,} {events} pending in {directory} ({why}); {advice}"
+                advice = f"process {pid} goes on with it; should that give up: {command}"
+            elif name in starting:
+                advice = f"a delivery process is starting and goes on with it; should that give up: {command}"
+            yield f"{name}: {counted(backend.pending)} pending in {directory} ({why}); {advice}"
+
+
+def counted(number: int) -> str:
+    """A number of events, in words."""
+    return f"{number:,} {'event' if number == 1 else 'events'}"
+
+
+def sync_command(directory: Path) -> str:
+    """The command that delivers what is pending of a run, for a shell."""
+    return f"tracelet sync {shlex.quote(str(directory))}"
 
 
 def _why(backend: BackendStatus, *, at_work: bool) -> str:

@@ -144,6 +144,7 @@ async def test_a_new_database_keeps_its_artifacts_beside_it(
     location = read(uri).get_run(opened.state["run_id"]).info.artifact_uri
     assert location.startswith(f"file://{tmp_path}/new/mlruns/")
     assert ".." not in location
+    assert read(uri).get_experiment("0").artifact_location == f"file://{tmp_path}/new/mlruns/0"  # MLflow's "Default"
     assert list(elsewhere.iterdir()) == []
 
 

@@ -111,6 +111,8 @@ class Lines:
         self._begun: dict[int, str] = {}  # what each thread has written of a line
         self._screen = Screen()
         self._lock = threading.RLock()
+        # Where nothing is to be lost, what Tracelet says of a shortage would be lost for it, and that be said, too.
+        self._patient = run._recorder is not None and run._recorder.patient
         self._closed = False
         self._left = BURST
         self._ticked = monotonic()
@@ -235,6 +237,8 @@ class Lines:
             self._left_out += lines
             return
         self._left -= cost
+        if self._patient and body.startswith("tracelet: "):
+            return
         # As `run.log_console`, but this runs once per print: no event is made, but the bytes are those of one.
         text = body if clean else _without_secrets(body)
         if self._mark:

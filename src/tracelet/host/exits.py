@@ -82,9 +82,19 @@ class ExitWatch:
         self._interrupted = True
 
     def _at_exit(self) -> None:
+        interrupted = self._left_by_ctrl_c()
         # A second Ctrl-C means not to wait, and what is pending has been said.
         with suppress(KeyboardInterrupt, SystemExit), _closing:
             self._finish(self._ending())
+        if interrupted:
+            _mark_interrupt()
+
+    def _left_by_ctrl_c(self) -> bool:
+        """Whether the script itself was left by it, and the process is to die of the signal."""
+        uncaught = getattr(sys, "last_value", None)
+        if type(uncaught) is not KeyboardInterrupt or uncaught is self._seen or hasattr(sys, "ps1"):
+            return False
+        return uncaught.__traceback__ is not None and uncaught.__traceback__.tb_frame is self._script
 
     def _ending(self) -> Ending:
         reason = ""
@@ -135,6 +145,12 @@ class _Closing:
 
 
 _closing = _Closing()
+
+
+def _mark_interrupt() -> None:
+    """Tell CPython once more that an interrupt was not handled: it forgets that when any thread evaluates a text."""
+    with suppress(KeyboardInterrupt):
+        exec("raise KeyboardInterrupt")  # noqa: S102 - only a text that is evaluated leaves the mark
 
 
 def _call_at_the_end_of_a_worker(call: Callable[[], None]) -> Callable[[], object]:

@@ -19,6 +19,7 @@ FSYNC_INTERVAL = 0.5
 """At most this many seconds of events are lost with the machine's power."""
 
 _TICK = 0.1
+_SLOW = 0.5  # seconds that a disk may take for a sync
 
 _MOST_REASONS = 5  # that are said of one topic
 
@@ -56,6 +57,8 @@ class Keeper:
         self._told: dict[str, set[str]] = {}  # reasons of losses, by topic
         self._synced = 0.0
         self._recorder: Recorder | None = None
+        self._asked: float | None = None  # to end, on the monotonic clock
+        self._settled = False
         self._thread = threading.Thread(target=self._work, name="tracelet keeper", daemon=True)
 
     def nudge(self) -> None:
@@ -68,13 +71,29 @@ class Keeper:
         with suppress(RuntimeError):
             self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread, and wait for it to have ended."""
-        self.nudges.put(False)
-        if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join(timeout=5.0)
+    def settle(self) -> bool:
+        """Have the thread end, once the ended journal would survive a loss of power; returns whether it has.
+
+        To be asked again and again. Where there is no thread, it is done here.
+        """
+        if self._asked is None:
+            self._asked = time.monotonic()
+            self.nudges.put(False)
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            return False
         if self._recorder is not None:
-            self._tell_losses(self._recorder)
+            self._settle(self._recorder)
+        return True
+
+    def stop(self) -> None:
+        """End the thread, without waiting for a disk, and say the last that there is to be said of the journal."""
+        settled = self.settle()
+        if self._recorder is None or self._asked is None:
+            return
+        self._tell_losses(self._recorder)
+        if not settled and time.monotonic() - self._asked >= _SLOW:
+            place = self._recorder.directory.path
+            self._tell(f"the disk is slow: a loss of power now would lose the end of the journal ({place})")
 
     def _work(self) -> None:
         recorder = self._recorder
@@ -87,16 +106,29 @@ class Keeper:
                 self._guarded("delivery", lambda: self._read_cursors(recorder))
             try:
                 if not self.nudges.get(timeout=_TICK):
-                    return
+                    break
             except Empty:
                 continue
+        self._guarded("the journal", lambda: self._settle(recorder))
+
+    def _settle(self, recorder: Recorder) -> None:
+        """The last that is done for the journal."""
+        if self._settled:
+            return
+        self._settled = True
+        try:
+            recorder.sync()
+        except OSError as error:
+            self._say_unsynced(error)
+        finally:
+            recorder.close()
 
     def _tend(self, recorder: Recorder, *, sync: bool) -> None:
         try:
             recorder.tend(sync=sync)
         except OSError as error:
             if not isinstance(error, FileNotFoundError) or not recorder.gone:
-                self._say_once(f"the journal can't be synced to the disk: {error}")
+                self._say_unsynced(error)
             elif recorder.loss_reason != DELETED:
                 recorder.give_up(DELETED, self._delivered)
         if sync:
@@ -163,6 +195,9 @@ class Keeper:
             reached = [record.logs[key].position.sequence if key in record.logs else 0 for record in records.values()]
             # Cursors that vanish under our eyes read as new ones; what was delivered stays delivered.
             self._delivered[key] = max(self._delivered.get(key, 0), min(reached, default=0))
+
+    def _say_unsynced(self, error: OSError) -> None:
+        self._say_once(f"the journal can't be synced to the disk: {error}")
 
     def _say_once(self, message: str, topic: str = "") -> None:
         """Say it unless it, or something else on the topic, was said."""

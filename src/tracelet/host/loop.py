@@ -33,8 +33,9 @@ class LoopHost:
     def watch(self) -> None:
         """Nothing to do: the task group watches."""
 
-    def release(self) -> None:
+    def release(self) -> tuple[str, ...]:
         self._scope.cancel()
+        return ()
 
     async def _serve(self) -> None:
         try:

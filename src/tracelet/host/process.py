@@ -64,9 +64,8 @@ class ProcessHost:
         """Replace the processes that died; called by the keeper thread again and again."""
         self._each(_Child.watch)
 
-    def release(self) -> None:
-        for child in self._children.values():
-            child.release()
+    def release(self) -> list[str]:
+        return [name for name, child in self._children.items() if child.release()]
 
     def _each(self, do: Callable[[_Child], None]) -> None:
         """One backend's trouble must not keep the others from being looked after."""
@@ -136,18 +135,20 @@ class _Child:
         if self._due is not None and time.monotonic() >= self._due:
             self._try_to_spawn()
 
-    def release(self) -> None:
-        """Let the process go on by itself, or be reaped if it has ended."""
+    def release(self) -> bool:
+        """Let the process go on by itself, or be reaped if it has ended; returns whether it goes on."""
         with self._lock:
             self.ended = True
+            going = False
             if self._process is not None:
-                self._process.poll()
+                going = self._process.poll() is None
                 self._close_pipe()
                 with warnings.catch_warnings():
                     # Popen warns of a child that is still running when it is collected, and reaps it later; this one is
                     # meant to go on.
                     warnings.simplefilter("ignore", ResourceWarning)
                     self._process = None
+            return going
 
     def _close_pipe(self) -> None:
         if self._process is not None and self._process.stdin is not None:

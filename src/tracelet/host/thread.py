@@ -47,10 +47,11 @@ class ThreadHost:
     def watch(self) -> None:
         """Nothing to do: a thread that died can't be replaced; what is left is for `tracelet sync`."""
 
-    def release(self) -> None:
+    def release(self) -> tuple[str, ...]:
         writer, self._writer = self._writer, -1
         if writer >= 0:
             os.close(writer)  # ends the bus, which leaves the rest in the journal
+        return ()
 
     def _serve(self) -> None:
         import anyio

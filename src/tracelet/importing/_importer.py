@@ -6,13 +6,13 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
 from msgspec import Struct
 
 from tracelet._discovery import Target, public_options
+from tracelet._version import own_version
 from tracelet.backend import Outcome
 from tracelet.events import Lane
 from tracelet.host.process import ProcessHost
@@ -190,7 +190,7 @@ class Importer:
                 project=self._destination.project,
                 created=self._progress.first,
                 backends={},
-                version=version("tracelet"),
+                version=own_version(),
             )
         record.backends |= backends
         self.directory.write_record(record)

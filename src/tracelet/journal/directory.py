@@ -7,10 +7,10 @@ import itertools
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,6 +19,8 @@ from tracelet.journal.cursor import WriterEnd
 from tracelet.journal.process import Process, alive
 from tracelet.journal.reader import Tally, tally
 from tracelet.journal.segment import REMOVED, SEALED, SPARE, read_header, segment_numbers, segment_path
+
+R = TypeVar("R")
 
 IGNORE_FILE = ".gitignore"
 
@@ -101,14 +103,39 @@ class RunDirectory:
     def write_record(self, record: RunRecord) -> None:
         write_atomically(self.path / "run.json", msgspec.json.format(msgspec.json.encode(record)))
 
+    def make_record(self, make: Callable[[RunRecord | None], RunRecord]) -> RunRecord | None:
+        """Write the record that is made of what is there, while no other process does.
+
+        Returns:
+            What was there; None if that was nothing.
+
+        Raises:
+            OSError: it can't be written.
+            msgspec.MsgspecError: the one that is there is damaged.
+        """
+
+        def write() -> RunRecord | None:
+            try:
+                earlier = self.read_record()
+            except FileNotFoundError:
+                earlier = None
+            self.write_record(make(earlier))
+            return earlier
+
+        return self._while_claimed(write)
+
     def add_writer(self, rank: int = 0, ranks: int = 1) -> str:
         """Make a place for this process's logs; its name is the next number. See `WriterRecord`."""
+        return self._while_claimed(lambda: self._add_writer(rank, ranks))
+
+    def _while_claimed(self, do: Callable[[], R]) -> R:
+        """Do it while nobody else claims the run, whose directory is made if it is not there."""
         for attempt in itertools.count(1):
             try:
                 self._journal.mkdir(parents=True, exist_ok=True)
                 with self.claimed(wait=True) as there:
                     if there:
-                        return self._add_writer(rank, ranks)
+                        return do()
             except (FileExistsError, FileNotFoundError):  # it is being removed at this moment
                 if attempt == _ATTEMPTS:
                     raise
@@ -163,7 +190,7 @@ class RunDirectory:
     def writers(self) -> list[str]:
         """The names of the writers, in the order they began; one is there once its record is."""
         try:
-            names = sorted(name for name in os.listdir(self._journal) if name.isdecimal())
+            names = sorted((name for name in os.listdir(self._journal) if name.isdecimal()), key=int)
         except FileNotFoundError:
             return []
         return [name for name in names if self._writer_record(name).exists()]
@@ -196,7 +223,7 @@ class RunDirectory:
         """
         records = {writer: self.writer_record(writer) for writer in ends}
         leading = [writer for writer, record in records.items() if record is None or record.rank == 0]
-        last = max(leading or ends, key=lambda writer: (ends[writer].last_event, writer), default=None)
+        last = max(leading or ends, key=lambda writer: (ends[writer].last_event, int(writer)), default=None)
         return None if last is None else ends[last]
 
     def finished(self, writer: str) -> bool:

@@ -19,7 +19,18 @@ from tracelet.events import EVENT_TYPES, FileLogged, Lane
 from tracelet.journal.cursor import CursorRecord, damaged_slots, read_cursor
 from tracelet.journal.directory import RunDirectory, RunRecord, log_key
 from tracelet.journal.reader import LogReader, Position, tally
-from tracelet.journal.segment import ACTIVE, REMOVED, SEALED, SPARE, Header, read_header, segment_numbers, segment_path
+from tracelet.journal.segment import (
+    ACTIVE,
+    REMOVED,
+    SEALED,
+    SPARE,
+    Header,
+    read_header,
+    segment_numbers,
+    segment_path,
+    used_header,
+    without_tail,
+)
 
 T = TypeVar("T")
 
@@ -230,7 +241,9 @@ class _Check:
             more = f" and {len(gaps) - _SHOWN:,} more gaps" if len(gaps) > _SHOWN else ""
             self._say("damage", key, f"{found.damaged:,} of {found.recorded:,} events can't be read: {shown}{more}")
         if found.removed:
-            self._say("note", key, f"{found.removed:,} events were removed for space, after all backends had them")
+            self._say(
+                "note", key, f"{found.removed:,} events were removed for space, after all backends were done with them"
+            )
         if found.lost:
             self._say("warning", key, f"{found.lost:,} events could not be recorded")
         if final and last is not None and last[1].state == ACTIVE:
@@ -254,8 +267,10 @@ class _Check:
             header = _patiently(lambda path=path: read_header(path), lambda header: header is not None)  # type: ignore[misc]
             if header is None:
                 if path.exists():
-                    self._say("damage", place, "its header is damaged")
-                continue
+                    self._say("damage", place, "its header is damaged; what it holds is read all the same")
+                header = used_header(path, final=final)
+                if header is None:
+                    continue
             if header.state == SPARE:
                 found.spares += 1
                 if final:
@@ -344,7 +359,7 @@ def _behind(path: Path, position: Position) -> int:
     """How many bytes that are not zero are behind the last event."""
     with path.open("rb") as file:
         file.seek(position.offset)
-        return len(file.read().rstrip(b"\0"))
+        return without_tail(file.read())
 
 
 def _patiently(look: Callable[[], T], good: Callable[[T], object]) -> T:

@@ -5,6 +5,7 @@ It reads with `pread`, so a file that is truncated or on a failing disk is an er
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from zlib import crc32
@@ -12,18 +13,20 @@ from zlib import crc32
 import msgspec
 
 from tracelet.journal.segment import (
+    ACTIVE,
     FRAME,
     FRAME_SIZE,
     HEADER_SIZE,
     REMOVED,
     SEALED,
-    SPARE,
     Header,
     frame_crc,
     read_header,
     segment_numbers,
     segment_path,
     unpack_header,
+    used_header,
+    without_tail,
 )
 
 _CHUNK = 1 << 18
@@ -148,18 +151,18 @@ class LogReader:
     def _go_on(self, found: Frames, final: bool) -> bool:
         """Have more to parse: more bytes, the next segment, or what lies behind damage. False if there is nothing."""
         if self._fd < 0 and not self._open():
-            return self._next_segment(found)
+            return self._next_segment(found, final)
         header = self._header()
         if header is not None and header.state == REMOVED:
-            return self._next_segment(found)
+            return self._next_segment(found, final)
         if self._refill():
             return True
         if header is not None and header.state == SEALED:
             if self._offset >= header.end:
-                return self._next_segment(found)
-            return self._resynchronise(found, header.end) or self._next_segment(found)
-        if final or self._follower() is not None:
-            return self._resynchronise(found, None) or self._next_segment(found)
+                return self._next_segment(found, final)
+            return self._resynchronise(found, header.end) or self._next_segment(found, final)
+        if final or self._follower(final) is not None:
+            return self._resynchronise(found, None) or self._next_segment(found, final)
         return False
 
     def _open(self) -> bool:
@@ -175,9 +178,10 @@ class LogReader:
 
     def _refill(self) -> bool:
         """Read anew from the position; True if there is a whole frame there."""
-        buffer = os.pread(self._fd, _CHUNK, self._offset)
-        if len(buffer) < FRAME_SIZE:
+        buffer = os.pread(self._fd, FRAME_SIZE, self._offset)  # the least, for there may be nothing
+        if len(buffer) < FRAME_SIZE or _unpack(buffer)[3] != self._sequence:
             return False
+        buffer = os.pread(self._fd, _CHUNK, self._offset)
         crc, length, word, number = _unpack(buffer)
         if number != self._sequence or not length:
             return False
@@ -191,20 +195,20 @@ class LogReader:
         self._buffer, self._base = buffer, self._offset
         return True
 
-    def _follower(self) -> tuple[int, Header] | None:
+    def _follower(self, final: bool) -> tuple[int, Header] | None:
         """The next segment in use, if there is one."""
         for number in segment_numbers(self._directory):
             if number > self._segment:
-                header = read_header(segment_path(self._directory, number))
-                if header is not None and header.state != SPARE:
+                header = used_header(segment_path(self._directory, number), final=final)
+                if header is not None:
                     return number, header
         return None
 
-    def _next_segment(self, found: Frames) -> bool:
+    def _next_segment(self, found: Frames, final: bool) -> bool:
         header = self._header() if self._fd >= 0 else None
         if header is not None and header.state == REMOVED:
             self._skip_removed(header, found)
-        follower = self._follower()
+        follower = self._follower(final)
         if follower is None:
             if header is not None and header.state == SEALED:
                 self._skip_to(header.next, found)
@@ -214,7 +218,7 @@ class LogReader:
         number, following = follower
         self._skip_to(following.first, found)
         self._segment, self._offset, self._base = number, HEADER_SIZE, HEADER_SIZE
-        return self._open() or self._next_segment(found)  # it may have been removed just now
+        return self._open() or self._next_segment(found, final)  # it may have been removed just now
 
     def _skip_to(self, sequence: int, found: Frames) -> None:
         """Count what can't be read before that sequence number."""
@@ -231,10 +235,10 @@ class LogReader:
 
     def _resynchronise(self, found: Frames, end: int | None) -> bool:
         """Find the next whole frame behind damage, up to `end` (None: the file's)."""
-        left = (end or os.fstat(self._fd).st_size) - self._offset
+        left = (end or _end_of_data(self._fd, self._offset)) - self._offset
         data = os.pread(self._fd, max(0, left), self._offset)  # it may have been removed, and cut, just now
         most = self._sequence + len(data) // FRAME_SIZE
-        for offset in range(0, len(data.rstrip(b"\0")), 8):
+        for offset in range(0, without_tail(data), 8):
             if offset + FRAME_SIZE > len(data):
                 break
             crc, length, word, number = _unpack(data, offset)
@@ -249,6 +253,16 @@ class LogReader:
         self._offset += len(data)
         self._buffer, self._base = b"", self._offset
         return False
+
+
+def _end_of_data(fd: int, offset: int) -> int:
+    """Where the last of a file's data ends, behind an offset: what was reserved, and not used, need not be read."""
+    end = offset
+    try:
+        while True:
+            end = os.lseek(fd, os.lseek(fd, end, os.SEEK_DATA), os.SEEK_HOLE)
+    except OSError as error:
+        return end if error.errno == errno.ENXIO else os.fstat(fd).st_size
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -271,10 +285,13 @@ def tally(directory: Path, *, final: bool) -> Tally:
     """
     recorded = lost = 0
     for number in reversed(segment_numbers(directory)):
-        header = read_header(segment_path(directory, number))
-        if header is None or header.state == SPARE:
+        path = segment_path(directory, number)
+        header = used_header(path, final=final)
+        if header is None:
             continue
         lost = header.lost
+        if header.state == ACTIVE and read_header(path) is None:  # it is made of frames, which don't tell
+            lost = _lost_before(directory, number)
         if header.state in (SEALED, REMOVED):
             recorded = header.next
             break
@@ -285,3 +302,10 @@ def tally(directory: Path, *, final: bool) -> Tally:
             recorded = reader.position.sequence
         break
     return Tally(recorded, lost)
+
+
+def _lost_before(directory: Path, segment: int) -> int:
+    """What the headers of the segments before that one say of how many events were lost."""
+    before = (number for number in segment_numbers(directory) if number < segment)
+    headers = (read_header(segment_path(directory, number)) for number in before)
+    return max((header.lost for header in headers if header is not None), default=0)

@@ -25,7 +25,7 @@ import msgspec
 from tracelet.codec import decode
 from tracelet.events import EVENT_TYPES, FileLogged, Kind, Lane
 from tracelet.journal.blobs import sync_file
-from tracelet.journal.cursor import read_cursor
+from tracelet.journal.cursor import CursorRecord, LogCount, read_cursor
 from tracelet.journal.directory import RunDirectory, log_key
 from tracelet.journal.room import size_on_disk
 from tracelet.journal.segment import (
@@ -44,6 +44,9 @@ from tracelet.journal.segment import (
 
 _LOST_LATER = "undelivered"  # `status.UNDELIVERED`, the count of what an SDK took and lost: it is nowhere else
 _PAUSE = 0.01
+
+NOT_TAKEN = frozenset({"unsupported", "unknown kind", "undecodable"})
+"""The reasons under which events are counted that a backend could not take."""
 
 
 class _Letter(msgspec.Struct):
@@ -64,8 +67,9 @@ class _Found(msgspec.Struct):
 def reclaim(directory: RunDirectory, wanted: int, patience: float = 0.0) -> int:
     """Remove what all of the run's backends have until so many bytes are free; returns how many bytes that gave.
 
-    Kept are what any backend has refused or its SDK has lost (it is nowhere else), the models (they may still be
-    registered), and the newest segment of each log. A run without backends keeps everything.
+    Kept are what any backend has refused or its SDK has lost, the files and media where each backend has some that it
+    can't take (they are nowhere else), the models (they may still be registered), and the newest segment of each log. A
+    run without backends keeps everything.
 
     Args:
         patience: for so many seconds, if another process, or thread, is at it.
@@ -134,16 +138,18 @@ def _reclaim(directory: RunDirectory, backends: list[str], wanted: int) -> int:
             reached = min(
                 record.logs[key].position.sequence if key in record.logs else 0 for record in cursors.values()
             )
-            if not reached or any(_LOST_LATER in record.logs[key].dropped for record in cursors.values()):
+            if not reached or _is_nowhere_else(lane, [record.logs[key] for record in cursors.values()]):
                 continue
-            refused: list[int] | None = None
+            refused: set[int] | None = None
             before: _Found | None = None
             for segment in _sealed(directory.log(writer, lane)):
                 if freed >= wanted or segment.header.next > reached:
                     break
                 if segment.header.state == SEALED:
                     if refused is None:
-                        refused = [number for name in backends for number in _refused(directory, name, writer, lane)]
+                        refused = _refused(directory, cursors, writer, lane)
+                    if refused is None:
+                        break
                     header = segment.header
                     if any(header.first <= number < header.next for number in refused) or _has_models(segment, lane):
                         before = None
@@ -172,14 +178,32 @@ def _sealed(log: Path) -> Iterator[_Found]:
         pending = _Found(path, header)
 
 
-def _refused(directory: RunDirectory, backend: str, writer: str, lane: Lane) -> Iterator[int]:
-    """The numbers of the events of a log that a backend has refused."""
+def _is_nowhere_else(lane: Lane, counts: list[LogCount]) -> bool:
+    """Whether a log has events that no backend has, for all that is known: what an SDK took and lost, or files and
+    media that none of them can take."""
+    if any(_LOST_LATER in count.dropped for count in counts):
+        return True
+    return lane is Lane.BULK and all(not NOT_TAKEN.isdisjoint(count.dropped) for count in counts)
+
+
+def _refused(directory: RunDirectory, cursors: Mapping[str, CursorRecord], writer: str, lane: Lane) -> set[int] | None:
+    """The numbers of the events of a log that a backend has refused; None if that can't be told for certain."""
+    refused: set[int] = set()
+    for name, record in cursors.items():
+        own = set(_letters(directory.dead_letters(name), writer, lane))
+        if len(own) < record.logs[log_key(writer, lane)].dead_lettered:
+            return None
+        refused |= own
+    return refused
+
+
+def _letters(path: Path, writer: str, lane: Lane) -> Iterator[int]:
     try:
-        lines = directory.dead_letters(backend).read_bytes().splitlines()
+        lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return
     for line in lines:
-        with suppress(msgspec.MsgspecError):  # the last one may be torn, and its event is delivered again
+        with suppress(msgspec.MsgspecError):  # a crash has torn it, and its event was delivered again
             letter = msgspec.json.decode(line, type=_Letter)
             if (letter.writer, letter.lane) == (writer, lane.value):
                 yield letter.sequence

@@ -65,10 +65,12 @@ class Recorder:
         self.losses: deque[str] = deque(maxlen=_MOST_LOSSES)
         """Why single events were lost, the latest; whoever tells the user takes them out."""
         self._on_rotate = on_rotate
-        self._room = Room(directory.path, quota, min_free)
+        # Who waits for room has what is delivered removed for it, also where the disk alone is the limit.
+        self._room = Room(directory.path, quota, max(min_free, SMALLEST_SIZE) if patient else min_free)
         self._room.measure()  # an earlier writer may have used it up
         self._largest = LARGEST_SIZE if quota is None else min(max(quota // 16 & -4096, SMALLEST_SIZE), LARGEST_SIZE)
-        self._patient = patient
+        self.patient = patient
+        """Whether calls wait for room instead of losing events."""
         self._waiting_for: str | None = None
         self._next_reclaim = 0.0
         self._making_room = threading.Lock()
@@ -97,7 +99,7 @@ class Recorder:
             largest_size=self._largest,
             on_rotate=self._on_rotate,
             room=self._room if self._room.limited else None,
-            patient=self._patient,
+            patient=self.patient,
         )
 
     def append_bulk(self, word: int, payload: bytes) -> bool:
@@ -208,7 +210,7 @@ class Recorder:
                 self._make_room(needed, _TURN)
         try:
             while (reason := self._room.refusal(needed, expendable=expendable)) is not None:
-                if not self._patient or self._stream.closed or not self._room.may_come(needed):
+                if not self.patient or self._stream.closed or not self._room.may_come(needed):
                     raise OSError(reason)
                 self._waiting_for = reason
                 time.sleep(_POLL)
@@ -334,18 +336,38 @@ class Recorder:
             log.give_up(reason, delivered.get(log_key(self.writer, lane), 0))
 
     def finish(self, word: int, payload: bytes) -> None:
-        """Record the last event and seal the logs: the bulk log first, so that its end is known by the stream's.
+        """`end`, make the logs survive a loss of power, and `close`.
 
         Raises:
             OSError: the disk refuses; the logs are sealed all the same.
+        """
+        self.end(word, payload)
+        try:
+            for log in self._logs().values():
+                log.sync()
+        finally:
+            self.close()
+
+    def end(self, word: int, payload: bytes) -> None:
+        """Record the last event and seal the logs: the bulk log first, so that its end is known by the stream's.
+
+        Waits for no disk: that is left to `sync`, and the files to `close`.
+
+        Raises:
+            OSError: see `LogWriter.end`.
         """
         try:
             if self._bulk is not None:
                 if self._room.quota is not None and self._files:
                     self._bulk.rotate()  # so that a process that goes on with the run can remove these, too
-                self._bulk.seal()
+                self._bulk.end()
         finally:
-            self._stream.seal((word, payload))
+            self._stream.end((word, payload))
+
+    def close(self) -> None:
+        """After `end`: let go of the logs' files."""
+        for log in self._logs().values():
+            log.close()
 
     def detach(self) -> None:
         """Forget everything, in a forked child."""

@@ -33,6 +33,7 @@ _MAGIC = b"TRACELT1"
 _COUNT = Struct("<Q")
 _RECORD = Struct("<QQQI")  # first sequence, end offset, next sequence, state; a CRC-32 follows
 _CRC = Struct("<I")
+_ANY = (1 << 64) - 1
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -102,6 +103,34 @@ def read_header(path: Path) -> Header | None:
             return unpack_header(file.read(HEADER_SIZE))
     except FileNotFoundError:
         return None
+
+
+def used_header(path: Path, *, final: bool) -> Header | None:
+    """The header of a segment that is in use, or was; None if the file is a spare, or gone.
+
+    Args:
+        final: the writer is known to be finished or dead. Then a header that is damaged is made anew out of the frames
+            behind it, as that of a segment that was not sealed; else it may be one that is being written.
+    """
+    header = read_header(path)
+    if header is None and final:
+        return _made_of_frames(path)
+    return None if header is None or header.state == SPARE else header
+
+
+def _made_of_frames(path: Path) -> Header | None:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    end = HEADER_SIZE + without_tail(data[HEADER_SIZE:])
+    _, first, *_ = next(frames_between(data, HEADER_SIZE, end, 0, _ANY), (0, -1))
+    return None if first < 0 else Header(state=ACTIVE, first=first, end=0, next=0, lost=0)
+
+
+def without_tail(data: bytes) -> int:
+    """How many bytes there are before the zeros at the end."""
+    return 0 if data == bytes(len(data)) else len(data.rstrip(b"\0"))  # a comparison takes a fraction of the time
 
 
 def frames_between(

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -332,25 +333,36 @@ class LogWriter:
     # How a log ends.
 
     def seal(self, last: tuple[int, bytes] | None = None) -> None:
-        """Say in the journal that nothing will follow, and give back the space that is not used. Idempotent.
+        """`end` it, `sync` it, and let go of its files. Raises OSError if the disk refuses to sync."""
+        self.end(last)
+        try:
+            self.sync()
+        finally:
+            self.close()
+
+    def end(self, last: tuple[int, bytes] | None = None) -> None:
+        """Say in the journal that nothing will follow. Waits for no disk: that is left to `sync`. Idempotent.
 
         Args:
             last: the word and payload of a last event, appended in the same instant.
 
         Raises:
-            OSError: the disk refuses to sync; the log is sealed all the same.
+            OSError: what was prepared can't be removed; the log is sealed all the same.
         """
         with self._lock:
             sealed = self._seal(last)
             if sealed is not None:
+                self._retired.append(sealed)
                 self._supply.discard_all()
-        if sealed is not None:  # not within the lock: a sync that is under way may be waiting for that
-            current, end = sealed
-            try:
-                self.sync()
-                os.fdatasync(current.fd)
-            finally:
-                current.close((end + 4095) & -4096)
+
+    def close(self) -> None:
+        """After `end`: let go of the files, also of what could not be synced."""
+        with self._sync_lock:
+            retired, self._retired = self._retired, []
+            for segment, end in retired:
+                with suppress(OSError):  # of a disk that refuses, and takes the whole segment
+                    self._supply.cut(segment, end)
+                segment.close()
 
     def _seal(self, last: tuple[int, bytes] | None) -> tuple[Segment, int] | None:
         """The segment that was sealed, and where its frames end; None if none was left to seal."""

@@ -52,10 +52,16 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     @property
     def new_artifact_root(self) -> str | None:
         """The folder for the experiments that are created: MLflow's own choice would be its working directory."""
-        if self.artifact_root is None and self.uri.startswith("sqlite") and ":///file:" not in self.uri:
-            database = self.uri.split(":///", 1)[1].partition("?")[0]
-            return (Path(database).parent / "mlruns").as_uri()
+        if self.artifact_root is None and self.database is not None:
+            return (self.database.parent / "mlruns").as_uri()
         return self.artifact_root
+
+    @property
+    def database(self) -> Path | None:
+        """The file of an SQLite database; None for other stores."""
+        if not self.uri.startswith("sqlite") or ":///file:" in self.uri:
+            return None
+        return Path(self.uri.split(":///", 1)[1].partition("?")[0])
 
 
 def _resolved(uri: str) -> str:

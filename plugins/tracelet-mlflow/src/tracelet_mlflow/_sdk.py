@@ -16,6 +16,7 @@ import requests
 import sqlalchemy.exc
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from tracelet.backend import BlockingCalls
 from tracelet.errors import Rejected, TraceletError, Transient
@@ -39,12 +40,19 @@ T = TypeVar("T")
 
 
 class SdkTransport:
-    """Speaks through an MlflowClient; built in the blocking thread, since a new database gets its schema here."""
+    """Speaks through an MlflowClient; built in the blocking thread, since a new database gets its schema here.
 
-    def __init__(self, uri: str, blocking: BlockingCalls) -> None:
+    Args:
+        artifact_root: for a new database, the folder of the experiment "Default" that MLflow makes in it; its own
+            choice would be in the working directory.
+    """
+
+    def __init__(self, uri: str, blocking: BlockingCalls, artifact_root: str | None = None) -> None:
         _leave_retries_to_the_core()
         self._blocking = blocking
         self._is_local = urlsplit(uri).scheme.partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql")
+        if artifact_root is not None:
+            self._guarded(SqlAlchemyStore, uri, artifact_root)
         self._client: Any = self._guarded(MlflowClient, tracking_uri=uri)
         self.registry = SdkRegistry(self._client, self._call)
 

@@ -92,13 +92,14 @@ async def connect(options: Options, blocking: BlockingCalls) -> Transport:
         access = await blocking(find_access, options.uri)
         if access is not None:
             return RestTransport(access, options.uri, blocking)
-    return await blocking(_sdk_transport, options.uri, blocking)
+    return await blocking(_sdk_transport, options, blocking)
 
 
-def _sdk_transport(uri: str, blocking: BlockingCalls) -> Transport:
+def _sdk_transport(options: Options, blocking: BlockingCalls) -> Transport:
     from tracelet_mlflow._sdk import SdkTransport
 
-    return SdkTransport(uri, blocking)
+    is_new = options.database is not None and not options.database.exists()
+    return SdkTransport(options.uri, blocking, options.new_artifact_root if is_new else None)
 
 
 def tag_filter(tag: str, value: str) -> str:
