@@ -242,7 +242,7 @@ def test_files_that_no_backend_takes_stay(tmp_path: Path, others: int) -> None:
     files = [log_file(recorder, ArtifactLogged, "weights") for _ in range(2_600)]
     say(recorder, *range(60_000))
     deliver(recorder.directory, handles=frozenset({MetricsLogged}))
-    deliver(recorder.directory, "other", **({"handles": frozenset({MetricsLogged})} if others else {}))
+    deliver(recorder.directory, "other", handles=frozenset({MetricsLogged}) if others else None)
     assert account(recorder.directory).dropped == {"unsupported": 2_600}
     assert reclaim(recorder.directory, ALL) > 0  # of the metrics
     gone = [path for path in files if not path.exists()]
@@ -692,7 +692,7 @@ def test_what_is_said_of_a_shortage_is_not_lost_for_it(
     tmp_path: Path, given: list[str], capsys: pytest.CaptureFixture[str], eventually: Callable[..., None]
 ) -> None:
     """A patient run loses nothing, not even the lines that say for what it waits."""
-    locked = {"faulty_backends:Locked": {}}
+    locked: dict[str, dict[str, Any]] = {"faulty_backends:Locked": {}}
     limits: Any = {"quota": MIB, "min_free": 0, "on_full": "block", "host": "thread"}
     run = tracelet.start_logging(locked, directory=tmp_path, capture=given, **limits)
 

@@ -14,7 +14,7 @@ from tracelet.cli._runs import Found
 from tracelet.codec import decode
 from tracelet.events import Lane
 from tracelet.journal import CursorRecord, LogReader, Position, RunDirectory, holder, log_key, read_cursor
-from tracelet.status import LOST, BackendStatus, RunStatus, read_status
+from tracelet.status import LOST, BackendStatus, RunStatus, read_status, sync_command
 
 _TROUBLE = ("paused", "hung", "failed")
 
@@ -112,7 +112,7 @@ def advice(found: Found, standing: Standing) -> str | None:
     if not left:
         return None
     what = "Deliver what is pending" if any(name in pending for name in left) else "Close it"
-    return f"{what} with: tracelet sync {found.directory.path}"
+    return f"{what} with: {sync_command(found.directory.path)}"
 
 
 def settled(found: Found) -> bool:

@@ -18,7 +18,7 @@ from tracelet.cli._ends import RUNNING, read_ending
 from tracelet.cli._output import BAD, FAINT, console, count, on_terminal, show
 from tracelet.cli._runs import Found, all_runs, look_at
 from tracelet.cli._watch_view import Row, line, table
-from tracelet.status import LOST
+from tracelet.status import LOST, sync_command
 
 INTERRUPTED = 130
 
@@ -245,4 +245,4 @@ def _show_end(watched: _Watched) -> None:
         pending = max((row.pending for row in watched.rows), default=0)
         unclosed = ", ".join(row.backend for row in watched.rows if row.state != "closed")
         left = f"nobody delivers {count(pending)}; deliver" if pending else f"not closed in {unclosed}; close it"
-        show((f"the run is {watched.outcome}, and {left} with: tracelet sync {watched.found.directory.path}", BAD))
+        show((f"the run is {watched.outcome}, and {left} with: {sync_command(watched.found.directory.path)}", BAD))

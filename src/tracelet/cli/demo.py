@@ -25,6 +25,7 @@ from tracelet.cli.backends import KINDS, supported
 from tracelet.errors import TraceletError
 from tracelet.journal import RunDirectory
 from tracelet.readback import reader
+from tracelet.status import sync_command
 
 EXIT_CODES = """\b
 Exit codes:
@@ -147,7 +148,7 @@ def _require_delivery(training: Training, names: Sequence[str]) -> None:
         status = run.status().backends[name]
         if status.pending or status.outcome is None:
             why = status.last_error or status.state
-            _fail(f"{name}: {count(status.pending)} pending ({why}). Deliver with: tracelet sync {run.directory}")
+            _fail(f"{name}: {count(status.pending)} pending ({why}). Deliver with: {sync_command(run.directory)}")
         if status.dead_lettered:
             _fail(f"{name}: {count(status.dead_lettered)} refused: {status.last_error}")
 
