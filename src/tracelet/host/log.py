@@ -6,7 +6,7 @@ import io
 import logging
 import sys
 import threading
-from typing import Any, TextIO
+from typing import BinaryIO, TextIO
 
 from tracelet._secrets import public
 
@@ -42,8 +42,16 @@ class Redacted(io.TextIOBase):
     def writable(self) -> bool:
         return True
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+    @property
+    def buffer(self) -> BinaryIO:
+        return self._stream.buffer
 
 
 def keep_log() -> None:
