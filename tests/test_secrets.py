@@ -16,7 +16,7 @@ import pytest
 
 import tracelet
 from tracelet._discovery import find, public_options
-from tracelet._secrets import learn_named, public
+from tracelet._secrets import learn_environment, learn_named, public, unknown
 from tracelet.codec import encode
 from tracelet.errors import BrokenBackend, InvalidOptions, UnknownBackend
 from tracelet.events import Kind, RunFinished
@@ -281,6 +281,17 @@ def test_secrets_are_left_out_of_texts() -> None:
     left_out = " ".join(["<redacted>"] * 6)
     assert public(said) == f"{left_out} plain abc common"
     assert public("http://a:b@host, and /path?key=unknown&a=1: 403") == "http://host, and /path?a=1: 403"
+
+
+def test_what_the_environment_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables are known by their names; a number of tokens, the place of a key and other words are no secrets."""
+    secrets = {"VENDOR_PWD": "zeisig-a", "API_KEY": "zeisig-b", "MY_PASS": "zeisig-c", "DB": "x://me:zeisig-d@host/"}
+    others = {"MAX_TOKENS": "1234567", "KEY_FILE": "/zeisig-e", "KEYBOARD": "zeisig-f", "MONKEY": "zeisig-g"}
+    for name, value in (secrets | others).items():
+        monkeypatch.setenv(name, value)
+    learn_environment()
+    said = "zeisig-a zeisig-b zeisig-c zeisig-d 1234567 /zeisig-e zeisig-f zeisig-g"
+    assert unknown(said) == f"{' '.join(['<redacted>'] * 4)} 1234567 /zeisig-e zeisig-f zeisig-g"
 
 
 GUARDED = """

@@ -56,7 +56,8 @@ def learn_named(values: Mapping[str, Any]) -> None:
 def learn_environment() -> None:
     """Learn what the environment holds, where the vendors' own software looks for credentials."""
     for name, value in os.environ.items():
-        if _SECRET_VARIABLE.search(name) and not os.path.isabs(value):  # the place of a secret is none
+        count = value.isdecimal() and "token" in name.lower()
+        if _SECRET_VARIABLE.search(name) and not count and not os.path.isabs(value):  # the place of a secret is none
             learn(value)
         elif "://" in value:
             _learn_url(value)
