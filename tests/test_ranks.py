@@ -512,7 +512,8 @@ def test_a_rank_that_ends_early_waits_for_rank_0(tmp_path: Path) -> None:
 def test_rank_0_tells_of_all_that_end_with_it(tmp_path: Path, eventually: Callable[..., None]) -> None:
     """Where the others end a moment after it, its last line is the account of the whole run."""
     place = RunDirectory(tmp_path / ".tracelet" / "runs" / "launch")
-    first = start(0, UNTIL_TOLD, TRACELET_RUN_ID="launch", WORLD_SIZE="2")
+    patient = f"import tracelet._lifecycle; tracelet._lifecycle._TOGETHER = 30.0\n{UNTIL_TOLD}"
+    first = start(0, patient, TRACELET_RUN_ID="launch", WORLD_SIZE="2")
     second = start(1, UNTIL_TOLD, TRACELET_RUN_ID="launch", WORLD_SIZE="2")
     for rank in (first, second):
         assert rank.stdin is not None
@@ -524,7 +525,8 @@ def test_rank_0_tells_of_all_that_end_with_it(tmp_path: Path, eventually: Callab
     first.stdin.write("\n")
     first.stdin.flush()
     eventually(lambda: read_status(place).backends["jsonl"].pending == 1)  # the end of rank 0
-    time.sleep(0.2)  # the moment
+    with pytest.raises(subprocess.TimeoutExpired):  # it waits for the other one's end
+        first.wait(0.3)
     second.stdin.write("\n")
     second.stdin.flush()
     _, errors = first.communicate(timeout=60)
