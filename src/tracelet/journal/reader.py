@@ -5,7 +5,6 @@ It reads with `pread`, so a file that is truncated or on a failing disk is an er
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 from zlib import crc32
@@ -29,7 +28,8 @@ from tracelet.journal.segment import (
     without_tail,
 )
 
-_CHUNK = 1 << 18
+_FIRST_CHUNK, _CHUNK = 1 << 14, 1 << 18  # many logs are short
+_ZEROS = bytes(1 << 16)
 _unpack = FRAME.unpack_from
 
 
@@ -181,7 +181,7 @@ class LogReader:
         buffer = os.pread(self._fd, FRAME_SIZE, self._offset)  # the least, for there may be nothing
         if len(buffer) < FRAME_SIZE or _unpack(buffer)[3] != self._sequence:
             return False
-        buffer = os.pread(self._fd, _CHUNK, self._offset)
+        buffer = os.pread(self._fd, _CHUNK if self._buffer else _FIRST_CHUNK, self._offset)
         crc, length, word, number = _unpack(buffer)
         if number != self._sequence or not length:
             return False
@@ -235,7 +235,7 @@ class LogReader:
 
     def _resynchronise(self, found: Frames, end: int | None) -> bool:
         """Find the next whole frame behind damage, up to `end` (None: the file's)."""
-        left = (end or _end_of_data(self._fd, self._offset)) - self._offset
+        left = (end or _end_of_data(self._fd, self._offset, os.fstat(self._fd).st_size)) - self._offset
         data = os.pread(self._fd, max(0, left), self._offset)  # it may have been removed, and cut, just now
         most = self._sequence + len(data) // FRAME_SIZE
         for offset in range(0, without_tail(data), 8):
@@ -255,14 +255,17 @@ class LogReader:
         return False
 
 
-def _end_of_data(fd: int, offset: int) -> int:
-    """Where the last of a file's data ends, behind an offset: what was reserved, and not used, need not be read."""
-    end = offset
-    try:
-        while True:
-            end = os.lseek(fd, os.lseek(fd, end, os.SEEK_DATA), os.SEEK_HOLE)
-    except OSError as error:
-        return end if error.errno == errno.ENXIO else os.fstat(fd).st_size
+def _end_of_data(fd: int, offset: int, size: int) -> int:
+    """Behind which offset a file has nothing but zeros, to a piece: what was reserved, and not used.
+
+    That is looked at in small pieces, and in one buffer, which takes a fraction of the time.
+    """
+    end, buffer = offset, bytearray(len(_ZEROS))
+    while offset < size and (count := os.preadv(fd, [buffer], offset)):
+        offset += count
+        if buffer[:count] != _ZEROS[:count] if count < len(_ZEROS) else buffer != _ZEROS:
+            end = offset
+    return end
 
 
 class Tally(msgspec.Struct, frozen=True):
