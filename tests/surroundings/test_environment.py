@@ -247,8 +247,10 @@ def test_the_command_line(tmp_path: Path, kind: str) -> None:
 
 def test_a_program_from_standard_input_in_a_folder_that_is_gone(tmp_path: Path) -> None:
     """It has no script, and its packages are known all the same."""
-    code = f"import os, shutil; shutil.rmtree(os.getcwd())\n{_SAY}\n"
-    code += "from tracelet.capture._packages import requirements; print('msgspec==' in requirements())"
+    code = (
+        "import json, os, shutil; from tracelet.capture import _invocation, _packages; shutil.rmtree(os.getcwd())\n"
+        "print(json.dumps(_invocation.invocation())); print('msgspec==' in _packages.requirements())\n"
+    )
     (tmp_path / "gone").mkdir()
     command = [sys.executable, "-"]
     done = subprocess.run(command, input=code, cwd=tmp_path / "gone", capture_output=True, text=True, timeout=60)
