@@ -28,9 +28,9 @@ METHOD = (
     "print: to /dev/null, with and without capture in alternating rounds of one process, as multiples of the floor of "
     "bench.emit. log_metric: rounds of so many calls that each has samples in it, one a second, and ends of segments. "
     "The longest hold: the longest time between two readings of the clock by a thread that does nothing else, in "
-    "rounds with and without a thread that measures all the time. Start and stop: fresh interpreters, the least. The step: "
-    "as in bench.training, against a training that logs to a journal only; all is captured. Each training has its own "
-    "interval of samples."
+    "rounds with and without a thread that measures all the time. Start and stop: fresh interpreters, the least. The "
+    "step: as in bench.training, against a training that logs to a journal only; all is captured. Each training has "
+    "its own interval of samples."
 )
 
 ALL = frozenset({"git", "environment", "command", "console", "system"})
