@@ -22,7 +22,8 @@ import tracelet
 from tracelet import Delivery, _retention
 from tracelet._bus import Bus
 from tracelet._discovery import from_object
-from tracelet._retention import HIDDEN, Judged, Rules, StillNeeded, judge_all, remove
+from tracelet._leftovers import HIDDEN, leftovers
+from tracelet._retention import Judged, Rules, StillNeeded, judge_all, remove
 from tracelet.cli._app import app
 from tracelet.cli._output import bytes_of
 from tracelet.codec import encode
@@ -370,9 +371,9 @@ def test_the_spare_of_who_can_not_be_seen_stays_for_days(runs: Path, changes: di
     process = msgspec.structs.replace(record.process, **changes)
     writer.write_bytes(msgspec.json.encode(msgspec.structs.replace(record, process=process)))
     grow_old(writer, 2 * DAY)
-    assert _retention.leftovers(runs) == []
+    assert leftovers(runs) == []
     grow_old(writer, 4 * DAY)
-    assert [one.path.name for one in _retention.leftovers(runs)] == ["000000.seg", "000001.seg"]
+    assert [one.path.name for one in leftovers(runs)] == ["000000.seg", "000001.seg"]
 
 
 IN_A_CONTAINER = """
@@ -468,7 +469,7 @@ def test_many_runs_are_summed_up(runs: Path) -> None:
     assert "31 runs are kept" in said
     assert "31  not delivered everywhere" in said
     assert "tracelet sync" in said
-    assert _retention.leftovers(runs) == []
+    assert leftovers(runs) == []
 
 
 def test_locks_that_a_file_system_has_not(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -575,7 +576,7 @@ def test_what_a_killed_writer_had_reserved_is_given_back(runs: Path, last: bytes
     place, segment = killed(runs, "run", [b"first", last])
     before = segment.stat()
     assert read(place) == [b"first", last]
-    (found,) = _retention.leftovers(runs)
+    (found,) = leftovers(runs)
     assert (found.path, found.reserved) == (segment, True)
     assert f"left by a crash, unused at the end of: {segment}" in gc(runs)
     said = gc(runs, "--yes")
@@ -587,7 +588,7 @@ def test_what_a_killed_writer_had_reserved_is_given_back(runs: Path, last: bytes
     assert segment.stat().st_blocks < before.st_blocks
     assert read(place) == [b"first", last]
     assert RunDirectory(place).tallies({})["0001/stream"].recorded == 2
-    assert _retention.leftovers(runs) == []
+    assert leftovers(runs) == []
 
 
 def test_where_it_is_not_sure_that_space_is_unused_it_stays(runs: Path) -> None:
@@ -599,16 +600,16 @@ def test_where_it_is_not_sure_that_space_is_unused_it_stays(runs: Path) -> None:
         data = bytearray(whole)
         data[offset] ^= 1
         segment.write_bytes(data)
-        assert _retention.leftovers(runs) == [], offset
+        assert leftovers(runs) == [], offset
         assert cut(segment) == 0
         assert segment.read_bytes() == data
     segment.write_bytes(whole)
     spare = segment.with_name("000001.seg")
     spare.write_bytes(whole[:16] + pack_record(SPARE, 0) + whole[48:])
-    assert spare not in [one.path for one in _retention.leftovers(runs)]
+    assert spare not in [one.path for one in leftovers(runs)]
     live = Recorder(RunDirectory(place), bool)
     live.append(3, b"x")
-    assert [one.path for one in _retention.leftovers(runs)] == [segment]
+    assert [one.path for one in leftovers(runs)] == [segment]
 
 
 def test_what_goes_with_a_run_is_not_counted_again(runs: Path) -> None:

@@ -43,6 +43,7 @@ LAYERS = {
     "_log_ends": 3,
     "_segments": 3,
     "_ranks": 3,
+    "_leftovers": 3,
     "_inert": 11,
     "_ranked": 11,
     "_steps": 4,

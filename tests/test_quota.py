@@ -93,6 +93,12 @@ def steps(events: list[Event]) -> list[int | None]:
     return [event.step for event in events if isinstance(event, MetricsLogged)]
 
 
+async def refuse_one(batch: tracelet.Batch) -> None:
+    """An export that refuses the metric of step 5,000."""
+    if 5_000 in steps(list(batch.events)):
+        raise Rejected("not this one", [steps(list(batch.events)).index(5_000)])
+
+
 def in_log(directory: RunDirectory, lane: Lane = Lane.STREAM, kept: list[int] | None = None) -> tuple[int, int, int]:
     """How many events a reader finds from the start, and how many it counts as damaged and as removed."""
     damaged = removed = 0
@@ -198,14 +204,9 @@ def test_nothing_goes_that_a_backend_has_not(tmp_path: Path) -> None:
 
 def test_what_a_backend_refused_stays(tmp_path: Path) -> None:
     """The segment with an event that was dead-lettered is kept, and those around it are removed."""
-
-    async def refuse(batch: tracelet.Batch) -> None:
-        if 5_000 in steps(list(batch.events)):
-            raise Rejected("not this one", [steps(list(batch.events)).index(5_000)])
-
     recorder = begin(tmp_path, NAME, quota=8 * MIB)
     say(recorder, *range(60_000))
-    deliver(recorder.directory, on_export=refuse)
+    deliver(recorder.directory, on_export=refuse_one)
     assert account(recorder.directory).dead_lettered == 1
     freed = reclaim(recorder.directory, ALL)
     assert freed > MIB
@@ -219,14 +220,9 @@ def test_what_a_backend_refused_stays(tmp_path: Path) -> None:
 
 def test_nothing_goes_while_letters_are_missing(tmp_path: Path) -> None:
     """Where a dead letter can't be read, nobody knows which event it was, and all of them stay."""
-
-    async def refuse(batch: tracelet.Batch) -> None:
-        if 5_000 in steps(list(batch.events)):
-            raise Rejected("not this one", [steps(list(batch.events)).index(5_000)])
-
     recorder = begin(tmp_path, NAME, quota=8 * MIB)
     say(recorder, *range(60_000))
-    deliver(recorder.directory, on_export=refuse)
+    deliver(recorder.directory, on_export=refuse_one)
     letters = recorder.directory.dead_letters(NAME)
     letters.write_bytes(letters.read_bytes()[:60])
     assert reclaim(recorder.directory, ALL) == 0

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import unquote
 
 import msgspec
 
+from tracelet._leftovers import HIDDEN, entries, modified, remove_hidden
 from tracelet.errors import TraceletError
-from tracelet.events import Lane
 from tracelet.journal import Cursor, RunDirectory, RunRecord, holder
 from tracelet.journal.reclaim import NOT_TAKEN
 from tracelet.journal.room import size_on_disk
-from tracelet.journal.segment import ACTIVE, SPARE, read_header, segment_numbers, segment_path
-from tracelet.journal.tail import cut, is_blank, unused
 from tracelet.status import UNDELIVERED, read_status
-
-HIDDEN = ".removing-"
-"""Before the name of a run whose removal has begun."""
-
-_STALE = 3600.0  # seconds after which a half-written file is nobody's any more
-_LONG_SILENCE = 3 * 86400.0  # seconds without a heartbeat after which a writer that can't be seen from here is gone
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -67,19 +58,6 @@ class Judged(msgspec.Struct, kw_only=True):
         return self.directory.id
 
 
-class Leftover(msgspec.Struct, frozen=True):
-    """What a crash has left.
-
-    Attributes:
-        size: in bytes.
-        reserved: whether it is only the unused end of the file.
-    """
-
-    path: Path
-    size: int
-    reserved: bool = False
-
-
 class StillNeeded(TraceletError):
     """Raised when a run that was to be removed must be kept after all."""
 
@@ -98,7 +76,7 @@ def judge_all(runs: Path, rules: Rules, chosen: Collection[Path] | None = None) 
     """
     now = time.time()
     judged = []
-    for path in _entries(runs):
+    for path in entries(runs):
         if not path.name.startswith("."):
             one = _judge(RunDirectory(path), rules, now, chosen is None or path in chosen)
             if one is not None:
@@ -110,7 +88,7 @@ def judge_all(runs: Path, rules: Rules, chosen: Collection[Path] | None = None) 
 
 def _judge(directory: RunDirectory, rules: Rules, now: float, chosen: bool) -> Judged | None:
     """A run with what speaks against its removal; None for what is no run."""
-    one = Judged(directory=directory, record=None, age=_age(now, _modified(directory.path)))
+    one = Judged(directory=directory, record=None, age=_age(now, modified(directory.path)))
     try:
         one.record = directory.read_record()
         one.age = _age(now, _last_sign(directory))
@@ -198,8 +176,8 @@ def _delivery(directory: RunDirectory, record: RunRecord) -> tuple[str, str] | N
 def _last_sign(directory: RunDirectory) -> float:
     """When somebody last wrote to the run."""
     places = [directory.path / "run.json", directory.path / "cursors", directory.path / "journal"]
-    places += [*_entries(places[1]), *(writer / "writer.json" for writer in _entries(places[2]))]
-    return max(map(_modified, places))
+    places += [*entries(places[1]), *(writer / "writer.json" for writer in entries(places[2]))]
+    return max(map(modified, places))
 
 
 def _choose(judged: Sequence[Judged], rules: Rules) -> None:
@@ -254,98 +232,3 @@ def remove(one: Judged, rules: Rules) -> int:
         hidden = directory.path.with_name(HIDDEN + one.id)
         directory.path.rename(hidden)
     return remove_hidden(hidden)
-
-
-def remove_hidden(place: Path) -> int:
-    """Bring a removal to its end; returns how many bytes that gave. Raises OSError."""
-    size = size_on_disk(place)
-    while place.exists():
-        try:
-            shutil.rmtree(place)
-        except FileNotFoundError:
-            continue  # somebody else is at it, too
-    return size
-
-
-def leftovers(runs: Path, going: Collection[str] = ()) -> list[Leftover]:
-    """What crashes have left: runs whose removal was begun, half-written files, and what dead writers had reserved.
-
-    Args:
-        going: the ids of runs that go with all that is in them.
-
-    Raises:
-        OSError: the folder can't be read.
-    """
-    found: list[Leftover] = []
-    for path in _entries(runs):
-        if path.name.startswith(HIDDEN):
-            found.append(Leftover(path, size_on_disk(path)))
-        elif not path.name.startswith(".") and path.name not in going:
-            with suppress(OSError):  # what can't be read stays
-                found += _left_in(RunDirectory(path))
-    return found
-
-
-def remove_leftover(one: Leftover) -> int:
-    """Remove one; returns how many bytes that gave. Raises OSError."""
-    if one.reserved:
-        return cut(one.path)
-    if os.path.isdir(one.path):
-        return remove_hidden(one.path)
-    size = size_on_disk(one.path)
-    one.path.unlink(missing_ok=True)
-    return size
-
-
-def _left_in(directory: RunDirectory) -> Iterator[Leftover]:
-    now = time.time()
-    for path in _entries(directory.path):
-        if path.name.startswith(".run.json.") and now - _modified(path) > _STALE:
-            yield Leftover(path, size_on_disk(path))
-    for writer in directory.writers():
-        for lane in Lane:
-            log = directory.log(writer, lane)
-            paths = [segment_path(log, number) for number in segment_numbers(log)]
-            unfinished = [path for path in paths if _state(path) in (SPARE, ACTIVE)]
-            if unfinished and _is_gone(directory, writer, now):
-                yield from _reserved(unfinished, paths[-1])
-
-
-def _reserved(segments: Sequence[Path], last: Path) -> Iterator[Leftover]:
-    """The segment that holds nothing yet, and the ends of others to which nothing was written; its writer is gone."""
-    for path in segments:
-        if _state(path) == ACTIVE:
-            size = unused(path)
-            if size:
-                yield Leftover(path, size, reserved=True)
-        elif path == last and _state(path) == SPARE and is_blank(path):
-            yield Leftover(path, size_on_disk(path))
-
-
-def _state(segment: Path) -> int | None:
-    header = read_header(segment)
-    return None if header is None else header.state
-
-
-def _is_gone(directory: RunDirectory, writer: str, now: float) -> bool:
-    """Whether a writer will surely write no more: what it has reserved is what it goes on with."""
-    if directory.writer_alive(writer):
-        return False
-    record = directory.writer_record(writer)
-    seen = record is not None and record.process.within_sight
-    return seen or now - directory.last_sign(writer) > _LONG_SILENCE
-
-
-def _entries(folder: Path) -> list[Path]:
-    """What lies in a folder, by name; it need not exist."""
-    try:
-        return [folder / name for name in sorted(os.listdir(folder))]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from tracelet._retention import Judged, Leftover, Rules, StillNeeded, judge_all, leftovers, remove, remove_leftover
+from tracelet._leftovers import Leftover, leftovers, remove_leftover
+from tracelet._retention import Judged, Rules, StillNeeded, judge_all, remove
 from tracelet._setting_values import size_of
 from tracelet.cli import _runs
 from tracelet.cli._complete import complete_run
