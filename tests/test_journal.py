@@ -40,8 +40,10 @@ from tracelet.journal.segment import (
     FRAME_SIZE,
     HEADER_SIZE,
     LOST,
+    Header,
     Segment,
     pack_count,
+    read_header,
     segment_numbers,
     segment_path,
     used_header,
@@ -394,6 +396,27 @@ def test_a_spare_with_a_damaged_header_stays_one(tmp_path: Path) -> None:
     damage(segment_path(tmp_path, 1), 0, b"\xff" * HEADER_SIZE)
     assert tally(tmp_path, final=True) == Tally(100, 0)
     assert len(read_all(tmp_path).payloads) == 100
+
+
+def test_a_writer_that_is_faster_than_who_looks_is_not_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has sealed all segments that were listed, and goes on with one that was made since."""
+    directory = RunDirectory(tmp_path / "run")
+    recorder = Recorder(directory, bool, quota=1 << 20)
+    segments = directory.log(recorder.writer, Lane.STREAM)
+    step = iter(range(1_000_000))
+    numbers = segment_numbers(segments)
+
+    def look(path: Path) -> Header | None:
+        while segment_numbers(segments)[-1] < numbers[-1] + 2:  # the listed one is sealed, and another in use
+            recorder.append(WORD, b"%d" % next(step))
+        return read_header(path)
+
+    monkeypatch.setattr("tracelet.journal.directory.read_header", look)
+    assert not directory.finished(recorder.writer)
+    recorder.finish(WORD, b"0")
+    assert directory.finished(recorder.writer)
 
 
 def test_a_missing_segment_is_counted(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import itertools
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -229,10 +229,13 @@ class RunDirectory:
     def finished(self, writer: str) -> bool:
         """Whether the writer has said all it had to say, and sealed its stream."""
         log = self.log(writer, Lane.STREAM)
-        headers = [read_header(segment_path(log, number)) for number in segment_numbers(log)]
-        used = [header for header in headers if header is not None and header.state != SPARE]
-        # Read from the first on: a segment is sealed only after the next one is in use.
-        return bool(used) and all(header.state in (SEALED, REMOVED) for header in used)
+        numbers = segment_numbers(log)
+        while _all_sealed(log, numbers):
+            # A segment is sealed only after the next one is in use, which may have been made since the list was.
+            before, numbers = numbers, segment_numbers(log)
+            if numbers[-1:] == before[-1:]:
+                return True
+        return False
 
     def last_sign(self, writer: str) -> float:
         """When the writer last showed that it lived, within `HEARTBEAT`, in seconds since the epoch; 0 if unknown."""
@@ -259,6 +262,21 @@ class RunDirectory:
 
     def _writer_record(self, writer: str) -> Path:
         return self._journal / writer / "writer.json"
+
+
+def _all_sealed(log: Path, numbers: Sequence[int]) -> bool:
+    """Whether there are segments in use, and nothing will be added to any of them."""
+    used = False
+    for path in (segment_path(log, number) for number in numbers):
+        header = read_header(path)
+        if header is None:
+            if path.exists():
+                return False  # it is being made, or its header changed, right now
+        elif header.state in (SEALED, REMOVED):
+            used = True
+        elif header.state != SPARE:
+            return False
+    return used
 
 
 def make_store(folder: Path) -> None:
