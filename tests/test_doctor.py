@@ -249,6 +249,17 @@ def test_what_was_removed_is_no_damage(directory: RunDirectory) -> None:
     assert ("note", "0000/stream") in {finding[:2] for finding in said(found)}
 
 
+@pytest.mark.parametrize("mark", [b"", b"TRACELT1"], ids=["empty", "marked"])
+def test_a_segment_that_was_being_made_is_a_spare(directory: RunDirectory, mark: bytes) -> None:
+    """A writer that is killed between two steps of making one has lost nothing."""
+    write(directory, end=False).detach()
+    segments = directory.log("0000", Lane.STREAM)
+    (segments / "000007.seg").write_bytes(mark + bytes(8192 - len(mark)))
+    assert damage(look_over(directory)) == []
+    (segments / "000007.seg").write_bytes(b"noise" + bytes(8192))
+    assert [what for what, _ in damage(look_over(directory))] == ["0000/stream, 000007.seg"]
+
+
 WRITER = """
 import sys, tracelet
 from pathlib import Path

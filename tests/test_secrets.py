@@ -50,8 +50,8 @@ PLUGIN = f"""
             servers: list[Server] = []
             url: str = "http://127.0.0.1:1"
             def __post_init__(self):
-                if self.token == "{CANARY}-wrong":
-                    raise ValueError(f"{{self.token}} is no token")
+                if "{CANARY}-wrong" in (self.token, self.sesame):
+                    raise ValueError(f"{{self.token}} {{self.sesame}} is no token")
         def __init__(self, options, run):
             self.options, self.tries = options, 0
         def everything(self):
@@ -189,7 +189,11 @@ _COMMIT = ("-c", "user.name=me", "-c", "user.email=me@host", "commit", "-q", "-m
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"token": f"{CANARY}-wrong"}, "is no token"), ({"sesame": CANARY, "url": 3}, "url")],
+    [
+        ({"token": f"{CANARY}-wrong"}, "is no token"),
+        ({"sesame": f"{CANARY}-wrong"}, "is no token"),
+        ({"sesame": CANARY, "url": 3}, "url"),
+    ],
 )
 def test_errors_do_not_repeat_a_secret(place: Path, options: dict[str, object], said: str) -> None:
     """What a plugin says of an option it refuses is shown without the secret in it, also in the traceback."""
@@ -281,6 +285,18 @@ def test_secrets_are_left_out_of_texts() -> None:
     left_out = " ".join(["<redacted>"] * 6)
     assert public(said) == f"{left_out} plain abc common"
     assert public("http://a:b@host, and /path?key=unknown&a=1: 403") == "http://host, and /path?a=1: 403"
+
+
+def test_a_secret_that_the_options_find_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As from a file of the vendor's: it is marked, whatever it is called."""
+    source = dedent(PLUGIN).replace("sesame: Annotated[str | None, Secret] = None", f"sesame: {_FOUND}")
+    (tmp_path / "finding.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    find("finding:Indiscreet")
+    assert unknown("with zeisig-found.") == "with <redacted>."
+
+
+_FOUND = "Annotated[str, Secret] = 'zeisig-found'"
 
 
 def test_what_the_environment_holds(monkeypatch: pytest.MonkeyPatch) -> None:

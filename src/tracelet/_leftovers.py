@@ -14,7 +14,7 @@ import msgspec
 from tracelet.events import Lane
 from tracelet.journal import RunDirectory
 from tracelet.journal.room import size_on_disk
-from tracelet.journal.segment import ACTIVE, SPARE, read_header, segment_numbers, segment_path
+from tracelet.journal.segment import ACTIVE, SPARE, is_half_made, read_header, segment_numbers, segment_path
 from tracelet.journal.tail import cut, is_blank, unused
 
 HIDDEN = ".removing-"
@@ -105,7 +105,9 @@ def _reserved(segments: Sequence[Path], last: Path) -> Iterator[Leftover]:
 
 def _state(segment: Path) -> int | None:
     header = read_header(segment)
-    return None if header is None else header.state
+    if header is None:
+        return SPARE if is_half_made(segment) else None
+    return header.state
 
 
 def _is_gone(directory: RunDirectory, writer: str, now: float) -> bool:

@@ -25,6 +25,7 @@ from tracelet.journal.segment import (
     SEALED,
     SPARE,
     Header,
+    is_half_made,
     read_header,
     segment_numbers,
     segment_path,
@@ -265,13 +266,14 @@ class _Check:
             path = segment_path(log, number)
             place = f"{key}, {path.name}"
             header = _patiently(lambda path=path: read_header(path), lambda header: header is not None)  # type: ignore[misc]
-            if header is None:
+            half_made = header is None and is_half_made(path)
+            if header is None and not half_made:
                 if path.exists():
                     self._say("damage", place, "its header is damaged; what it holds is read all the same")
                 header = used_header(path, final=final)
                 if header is None:
                     continue
-            if header.state == SPARE:
+            if header is None or header.state == SPARE:
                 found.spares += 1
                 if final:
                     self._say(

@@ -128,6 +128,15 @@ def _made_of_frames(path: Path) -> Header | None:
     return None if first < 0 else Header(state=ACTIVE, first=first, end=0, next=0, lost=0)
 
 
+def is_half_made(path: Path) -> bool:
+    """Whether a file was to become a segment when its writer was killed: it is empty, but for the mark of one."""
+    try:
+        data = path.read_bytes().removeprefix(_MAGIC)
+    except FileNotFoundError:
+        return False
+    return data == bytes(len(data))
+
+
 def without_tail(data: bytes) -> int:
     """How many bytes there are before the zeros at the end."""
     return 0 if data == bytes(len(data)) else len(data.rstrip(b"\0"))  # a comparison takes a fraction of the time
